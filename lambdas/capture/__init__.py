@@ -1,0 +1,1 @@
+"""The capture function: its entry point."""

@@ -1,0 +1,94 @@
+"""The capture function: takes completed contacts off the queue, or one event by hand, and captures them."""
+
+import os
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from contact_references.batch import Capturer
+from contact_references.connect import ReferenceReader
+from contact_references.contact import Scope
+from contact_references.intake import Intake
+from contact_references.lake import Lake
+from contact_references.ledger import Ledger
+from contact_references.pacing import TokenBucket
+from contact_references.queue import CaptureQueue, Message
+from contact_references.report import Report
+from contact_references.settings import CaptureSettings
+
+logger = Logger()
+metrics = Metrics()
+
+
+class _Wiring(NamedTuple):
+    intake: Intake
+    reader: ReferenceReader
+    report: Report
+    settings: CaptureSettings
+
+
+@cache
+def _wire() -> _Wiring:
+    settings = CaptureSettings.from_environment(os.environ)
+    session = boto3.session.Session()
+    # Every request to Connect is paid for from the bucket, so the SDK must not repeat one by itself. The
+    # time-outs keep one hanging call from eating the time of the batch.
+    once = Config(connect_timeout=2, read_timeout=6, retries={"total_max_attempts": 1})
+    patient = Config(connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
+    reader = ReferenceReader(
+        session.client("connect", config=once),
+        reference_types=settings.reference_types,
+        bucket=TokenBucket(settings.requests_per_second),
+    )
+    capturer = Capturer(
+        reader=reader,
+        ledger=Ledger(session.client("dynamodb", config=patient), settings.table_name, retention=settings.retention),
+        lake=Lake(session.client("s3", config=patient), settings.bucket_name),
+        retention=settings.retention,
+    )
+    queue = CaptureQueue(
+        session.client("sqs", config=patient),
+        queue_url=settings.queue_url,
+        dead_letter_queue_url=settings.dead_letter_queue_url,
+    )
+    report = Report(logger, metrics)
+    intake = Intake(capturer=capturer, queue=queue, report=report, completion_types=settings.completion_types)
+    return _Wiring(intake, reader, report, settings)
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+    """Capture what an SQS batch or one bare event reports.
+
+    Of a batch, returns the messages that go back to the queue, `{"batchItemFailures": …}`. Of one contact event
+    or capture request, returns what became of its contact, `{"contact_id", "outcome", "reference_count",
+    "reason"}`, or raises a CaptureError.
+    """
+    intake, reader, report, settings = _wire()
+    _, _, _, region, account, *_ = context.invoked_function_arn.split(":")
+    scope = Scope(region, account, settings.instances)
+    time_left = partial(_seconds_left, context)
+    calls, throttled_calls = reader.calls, reader.throttled_calls
+    try:
+        if isinstance(event, dict) and "Records" in event:
+            messages = [Message.from_record(record) for record in event["Records"]]
+            failed = intake.take_messages(messages, scope=scope, time_left=time_left)
+            return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        return dict(intake.take_event(event, scope=scope, time_left=time_left))
+    finally:
+        report.api_calls(reader.calls - calls, reader.throttled_calls - throttled_calls)
+        report.publish()
+
+
+def _seconds_left(context: LambdaContext) -> float:
+    return context.get_remaining_time_in_millis() / 1000
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    # During Lambda's init, where the processor is fast and a wrong environment stops the first deployment.
+    _wire()

@@ -1,0 +1,291 @@
+"""Captures a batch of completed contacts: reads what is new of them, appends it to the lake, commits it.
+
+A contact's commit to the ledger is what makes it captured, and it comes last. Cut off at any point before, the
+batch is delivered again, and the newer reading takes the place of what the older one left.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from contact_references.capture import Capture
+from contact_references.connect import ReferenceReader
+from contact_references.contact import Completion, Contact, ContactKey
+from contact_references.errors import (
+    CaptureError,
+    ContactNotFoundError,
+    NotStartedError,
+    PermanentError,
+    RetriableError,
+)
+from contact_references.lake import Lake
+from contact_references.ledger import ContendedError, Entry, Holding, Ledger
+from contact_references.reference import normalize_references
+from contact_references.timestamps import to_millisecond
+
+_MILLISECOND = timedelta(milliseconds=1)
+_WHOLE_SECOND = timedelta(seconds=1)  # EventBridge cuts an event's time to it
+_VISIBLE_AFTER = timedelta(hours=1)  # a contact that Connect does not know by then, it does not know
+_ATTEMPTS = 5
+
+# Seconds that must be left to begin with one more contact: the clients' time-outs of its reading, of the lake
+# and of a commit, added up.
+_TIME_TO_READ = 50.0
+_TIME_TO_COMMIT = 15.0
+
+
+class Outcome(StrEnum):
+    """What became of a contact that did not fail."""
+
+    CAPTURED = "captured"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one contact and why; `capture` is the one that was committed or confirmed here.
+
+    `seconds_to_capture` runs from a contact's completion to the reading that first captured it, of contacts
+    that an event of their own reported.
+    """
+
+    outcome: Outcome
+    reason: str
+    reference_count: int = 0
+    capture: Capture | None = None
+    seconds_to_capture: float | None = None
+
+
+@dataclass(slots=True)
+class _Target:
+    """A contact to capture: what a batch says of it, what the ledger has of it, and how far it got."""
+
+    contact: Contact
+    completions: list[Completion] = field(default_factory=list)
+    entry: Entry | None = None
+    reading: Capture | None = None
+    in_lake: Capture | None = None
+    result: Result | CaptureError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.result is None
+
+    def add(self, contact: Contact, completion: Completion) -> None:
+        self.contact = contact.known_since(self.contact)
+        self.completions.append(completion)
+
+    @property
+    def latest(self) -> Completion:
+        return max(self.completions, key=lambda completion: completion.event_time or datetime.min.replace(tzinfo=UTC))
+
+    def is_covered_by(self, entry: Entry) -> bool:
+        """Whether the ledger's reading is from after everything that was reported here, or because of it."""
+        return entry.is_complete and all(
+            (completion.event_id is not None and completion.event_id == entry.event_id)
+            or (completion.event_time is not None and completion.event_time + _WHOLE_SECOND <= entry.checked_at)
+            for completion in self.completions
+        )
+
+    def skip(self, reason: str) -> None:
+        count = self.entry.reference_count if self.entry else 0
+        self.result = Result(outcome=Outcome.SKIPPED, reason=reason, reference_count=count)
+
+    def named_apart(self, capture: Capture) -> Capture:
+        """Give the capture a name that in the lake does not yet stand for something else."""
+        if self.in_lake is None:
+            return capture
+        capture = replace(capture, captured_at=max(capture.captured_at, self.in_lake.captured_at))
+        if capture.captured_at == self.in_lake.captured_at and capture != self.in_lake:
+            capture = replace(capture, captured_at=capture.captured_at + _MILLISECOND)
+        return capture
+
+    def succeed(self, capture: Capture, reason: str) -> None:
+        known_before = self.entry is not None and self.entry.contact.completion_seen
+        live = [completion for completion in self.completions if completion.contact.key == capture.contact.key]
+        seconds = None
+        if capture.contact.completed_at and not known_before and any(c.requested is None for c in live):
+            seconds = (capture.captured_at - capture.contact.completed_at).total_seconds()
+        self.result = Result(
+            outcome=Outcome.CAPTURED,
+            reason=reason,
+            reference_count=len(capture.references),
+            capture=capture,
+            seconds_to_capture=seconds,
+        )
+
+    @contextmanager
+    def failing_alone(self) -> Iterator[None]:
+        """Make a failure within this contact's result, so that it is handed back and no other is touched."""
+        try:
+            yield
+        except CaptureError as error:
+            self.result = error
+        except Exception as error:  # noqa: BLE001 - a defect met by one contact must not stop the batch's others
+            # Where it was raised, but not its text: that may quote a value.
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self.result = RetriableError(type(error).__name__, f"unexpected, at {frame.name}:{frame.lineno}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A capture to commit, and what the ledger must still hold for it to be right."""
+
+    capture: Capture
+    over: Holding | None
+
+
+class Capturer:
+    """Captures batches of completions.
+
+    `clock` tells the time in UTC; `retention`, counted from completion, is how old a contact may be.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: ReferenceReader,
+        ledger: Ledger,
+        lake: Lake,
+        retention: timedelta | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._reader = reader
+        self._ledger = ledger
+        self._lake = lake
+        self._retention = retention
+        self._clock = clock
+
+    def capture(
+        self, completions: Sequence[Completion], *, time_left: Callable[[], float]
+    ) -> dict[ContactKey, Result | CaptureError]:
+        """Capture each completed contact and, where it is another one, its chain's initial contact.
+
+        Returns what became of every one of them; nothing is raised for a single contact. `time_left` gives the
+        seconds until the function's deadline: what can't be done before it is a NotStartedError. Raises
+        RetriableError or ConfigurationError if the ledger can't be asked at all.
+        """
+        targets = _targets(completions)
+        entries = self._ledger.find_entries(targets)
+        for key, target in targets.items():
+            target.entry = entries.get(key)
+            with target.failing_alone():
+                self._take_up(target, time_left)
+        _accept_unknown_legs(targets)
+        self._commit(targets.values(), time_left)
+        return {key: self._final(target) for key, target in targets.items()}
+
+    def _take_up(self, target: _Target, time_left: Callable[[], float]) -> None:
+        """Read the contact's references, unless the ledger or the clock say that there is no need to."""
+        entry = target.entry
+        if entry is not None:
+            target.contact = target.contact.known_since(entry.contact)
+        completed_at = target.contact.completed_at
+        if self._retention and completed_at and completed_at + self._retention <= self._clock():
+            target.skip("past its retention")
+        elif entry is not None and target.is_covered_by(entry):
+            if target.contact == entry.contact:
+                target.skip("captured since the event")
+        else:
+            if time_left() < _TIME_TO_READ:
+                raise NotStartedError("NotStarted", "the function's deadline was too near")
+            # What changes from here on may not be in the reading.
+            captured_at = to_millisecond(self._clock())
+            target.reading = Capture(
+                contact=target.contact, captured_at=captured_at, references=(), event_id=target.latest.event_id
+            )
+            members = self._reader.read(target.contact.key)
+            target.reading = replace(target.reading, references=normalize_references(members))
+
+    def _commit(self, targets: Iterable[_Target], time_left: Callable[[], float]) -> None:
+        """Append what is new to the lake, then commit it; look again at what others committed meanwhile."""
+        for _ in range(_ATTEMPTS):
+            plans = []
+            for target in targets:
+                if target.is_open:
+                    with target.failing_alone():
+                        plans += self._plan(target)
+            self._append_to_lake(plans)
+            for target, plan in plans:
+                if target.is_open:
+                    with target.failing_alone():
+                        if time_left() < _TIME_TO_COMMIT:
+                            raise NotStartedError("NotCommitted", "the function's deadline was too near")
+                        self._ledger.commit(plan.capture, over=plan.over)
+                        target.succeed(plan.capture, "changed" if plan.over else "captured")
+            contended = [target for target in targets if isinstance(target.result, ContendedError)]
+            if not contended:
+                return
+            entries = self._ledger.find_entries([target.contact.key for target in contended])
+            for target in contended:
+                target.entry = entries.get(target.contact.key)
+                target.result = None
+
+    def _plan(self, target: _Target) -> "list[tuple[_Target, _Plan]]":
+        """Choose what the ledger has to hold next: the reading, or what it holds with more known about it.
+
+        Nothing, if the reading is older than the ledger's or says nothing new: then that is the result.
+        """
+        entry, reading = target.entry, target.reading
+        if entry is None:
+            if reading is None:
+                raise ContendedError("Contended", "the contact's entry is gone")
+            return [(target, _Plan(target.named_apart(reading), None))]
+        target.contact = target.contact.known_since(entry.contact)
+        if reading is not None and entry.checked_at < reading.captured_at:
+            capture = replace(reading, contact=target.contact)
+            holding = self._ledger.find_holding(entry)
+            if target.in_lake is None and holding.is_whole and capture.says_the_same_as(holding.capture):
+                self._ledger.confirm(entry, capture.captured_at)
+                target.succeed(capture, "unchanged")
+                return []
+        elif target.contact == entry.contact:
+            target.skip("a newer capture is there")
+            return []
+        else:
+            holding = self._ledger.find_holding(entry)
+            if not holding.is_whole:
+                raise ContendedError("Contended", "the contact is being captured")
+            # The references stay as they were read, but with more known this is another capture, and takes
+            # the next name.
+            name = entry.checked_at + _MILLISECOND
+            capture = replace(holding.capture, contact=target.contact, captured_at=name)
+        return [(target, _Plan(target.named_apart(capture), holding))]
+
+    def _append_to_lake(self, plans: "Sequence[tuple[_Target, _Plan]]") -> None:
+        fresh = [(target, plan) for target, plan in plans if plan.capture != target.in_lake]
+        try:
+            self._lake.append(plan.capture for _, plan in fresh)
+        except CaptureError as error:
+            for target, _ in fresh:
+                target.result = error
+        else:
+            for target, plan in fresh:
+                target.in_lake = plan.capture
+
+    def _final(self, target: _Target) -> Result | CaptureError:
+        result, event_time = target.result, target.latest.event_time
+        if isinstance(result, ContactNotFoundError) and event_time and event_time + _VISIBLE_AFTER <= self._clock():
+            return PermanentError(result.error, "Connect does not know the contact, an hour after its event")
+        return result or RetriableError("Contended", "the contact's captures overtake each other")
+
+
+def _targets(completions: Iterable[Completion]) -> dict[ContactKey, _Target]:
+    targets: dict[ContactKey, _Target] = {}
+    for completion in completions:
+        for contact in (completion.contact, completion.initial_contact):
+            if contact is not None:
+                targets.setdefault(contact.key, _Target(contact)).add(contact, completion)
+    return targets
+
+
+def _accept_unknown_legs(targets: Mapping[ContactKey, _Target]) -> None:
+    """Let a leg that Connect does not know, but whose initial contact it does, have no references of its own."""
+    for target in targets.values():
+        initial = targets[replace(target.contact.key, contact_id=target.contact.initial_contact_id)]
+        is_known = initial.is_open or (isinstance(initial.result, Result) and initial.entry is not None)
+        if isinstance(target.result, ContactNotFoundError) and initial is not target and is_known:
+            target.result = None

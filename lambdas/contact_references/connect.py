@@ -1,0 +1,130 @@
+"""Reads a contact's references from Amazon Connect, at a given pace."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from contact_references.aws_errors import is_throttling, translated_errors
+from contact_references.contact import ContactKey
+from contact_references.errors import ContactNotFoundError, PermanentError, RetriableError
+from contact_references.pacing import TokenBucket
+from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES, JsonNumber, dump_json
+
+if TYPE_CHECKING:
+    from mypy_boto3_connect import ConnectClient
+    from mypy_boto3_connect.type_defs import ListContactReferencesRequestTypeDef
+
+Member = Mapping[str, object]
+"""A member of the tagged union, `{tag: content}`."""
+
+_OPERATION = "ListContactReferences"
+_MOST_TYPES = 6  # that one request takes: the service refuses more, the SDK does not
+_MOST_PAGES = 100
+_REACTIONS = {
+    "ResourceNotFoundException": ContactNotFoundError,
+    "InvalidRequestException": PermanentError,
+    "InvalidParameterException": PermanentError,
+}
+
+
+def group_types(reference_types: Collection[str]) -> list[list[str]]:
+    """Split types into as few requests as the service's limit of six types allows.
+
+    More than six are split into what people enter and what services produce, so that a later look at what
+    may still change takes one request.
+
+    >>> group_types(["URL", "ATTACHMENT", "DATE"])
+    [['URL', 'ATTACHMENT', 'DATE']]
+    >>> [len(group) for group in group_types([*ENTERED_TYPES.values(), *PRODUCED_TYPES.values()])]
+    [5, 6]
+    """
+    if len(reference_types) <= _MOST_TYPES:
+        return [list(reference_types)]
+    families = (ENTERED_TYPES.values(), PRODUCED_TYPES.values())
+    return [[name for name in reference_types if name in family] for family in families]
+
+
+class ReferenceReader:
+    """Lists contacts' references; counts its requests in `calls` and the refused ones in `throttled_calls`.
+
+    `client` is a boto3 Connect client that makes one attempt a call: every request, a repeated one too, is
+    one to pay for from `bucket`.
+    """
+
+    def __init__(self, client: "ConnectClient", *, reference_types: Sequence[str], bucket: TokenBucket) -> None:
+        self._client = client
+        self._groups = group_types(reference_types)
+        self._bucket = bucket
+        self.calls = 0
+        self.throttled_calls = 0
+        client.meta.events.register(f"before-parse.connect.{_OPERATION}", _keep_body)
+
+    def read(self, key: ContactKey) -> list[Member]:
+        """Return all of a contact's references, of the types that were asked for and of unknown ones.
+
+        Raises ContactNotFoundError, PermanentError for parameters that the service refuses, RetriableError
+        (also for an endless list of pages) or ConfigurationError.
+        """
+        members: list[Member] = []
+        unknown: Counter[str] = Counter()
+        unknown_members: dict[str, Member] = {}
+        for group in self._groups:
+            seen_here: Counter[str] = Counter()
+            for tag, member in self._read_group(key, group):
+                if tag in ENTERED_TYPES or tag in PRODUCED_TYPES:
+                    members.append(member)
+                else:
+                    text = dump_json(member)
+                    seen_here[text] += 1
+                    unknown_members[text] = member
+            # No request asks for a type that it does not know: one that each answers with is the same one.
+            unknown |= seen_here
+        return members + [unknown_members[text] for text in unknown.elements()]
+
+    def _read_group(self, key: ContactKey, group: Sequence[str]) -> Iterator[tuple[str, Member]]:
+        request: ListContactReferencesRequestTypeDef = {
+            "InstanceId": key.instance_id,
+            "ContactId": key.contact_id,
+            "ReferenceTypes": cast("Any", group),
+        }
+        tokens: set[str] = set()
+        while len(tokens) < _MOST_PAGES:
+            page = self._request(request)
+            yield from _members(page)
+            token = page.get("NextToken")
+            if not token:
+                return
+            if token in tokens:
+                raise RetriableError("RepeatedNextToken", f"{_OPERATION} repeated a NextToken")
+            tokens.add(token)
+            request["NextToken"] = token
+        raise RetriableError("TooManyPages", f"{_OPERATION} gave more than {_MOST_PAGES} pages")
+
+    def _request(self, request: "ListContactReferencesRequestTypeDef") -> Mapping[str, Any]:
+        self._bucket.take()
+        self.calls += 1
+        try:
+            with translated_errors(_OPERATION, _REACTIONS):
+                return cast("Mapping[str, Any]", self._client.list_contact_references(**request))
+        except RetriableError as error:
+            if is_throttling(error):
+                self.throttled_calls += 1
+            raise
+
+
+def _keep_body(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Hand the raw body on: of a member that it doesn't know, the SDK's own answer has only the name."""
+    customized_response_dict["Body"] = response_dict["body"]
+
+
+def _members(page: Mapping[str, Any]) -> Iterator[tuple[str, Member]]:
+    parsed = page.get("ReferenceSummaryList") or []
+    if any("SDK_UNKNOWN_MEMBER" in member for member in parsed):
+        body = json.loads(page["Body"], parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
+        parsed = [
+            {tag: content for tag, content in member.items() if tag != "__type" and content is not None}
+            for member in body["ReferenceSummaryList"]
+        ]
+    for member in parsed:
+        yield next(iter(member), ""), member

@@ -1,0 +1,90 @@
+"""What operators see of a capture: a log line for each contact, and metrics for each invocation.
+
+Ids, counts, codes and sentences of this package's own; never a value or another part of a contact.
+"""
+
+from collections import Counter
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from contact_references.batch import Outcome, Result
+from contact_references.contact import ContactKey
+from contact_references.errors import CaptureError, ConfigurationError, PermanentError
+from contact_references.reference import UNKNOWN
+
+COUNTS = (
+    "ContactsCaptured",
+    "ContactsSkipped",
+    "ContactsFailed",
+    "ReferencesCaptured",
+    "UnknownReferences",
+    "InvalidReferences",
+    "ApiCalls",
+    "ThrottledApiCalls",
+)
+"""Metrics counted in each invocation, zero included."""
+
+SECONDS_TO_CAPTURE = "SecondsToCapture"
+"""Metric: seconds from a contact's completion to the reading that first captured it."""
+
+
+class Report:
+    """Writes log lines at once and metrics when asked to."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+        self._counts: Counter[str] = Counter()
+
+    def contact(self, key: ContactKey, result: Result | CaptureError) -> None:
+        """Tell what became of a contact."""
+        ids = {"instance_id": key.instance_id, "contact_id": key.contact_id}
+        if isinstance(result, CaptureError):
+            self._failure("contact not captured", result, ids)
+            return
+        self._counts["ContactsCaptured" if result.outcome is Outcome.CAPTURED else "ContactsSkipped"] += 1
+        line = ids | {"outcome": result.outcome, "reason": result.reason, "reference_count": result.reference_count}
+        if result.capture is not None:
+            references = result.capture.references
+            unknown = sum(reference.reference_type == UNKNOWN for reference in references)
+            invalid = sum(not reference.is_valid for reference in references)
+            self._counts.update(
+                ReferencesCaptured=len(references), UnknownReferences=unknown, InvalidReferences=invalid
+            )
+            line |= {"unknown_references": unknown, "invalid_references": invalid}
+        if result.seconds_to_capture is not None:
+            self._metrics.add_metric(SECONDS_TO_CAPTURE, MetricUnit.Seconds, result.seconds_to_capture)
+            line |= {"seconds_to_capture": result.seconds_to_capture}
+        self._logger.info("contact done", extra=line)
+
+    def other_event(self, contact_id: str | None) -> None:
+        """Tell of a contact event that does not mean completion."""
+        self._counts["ContactsSkipped"] += 1
+        line = {"contact_id": contact_id, "outcome": Outcome.SKIPPED, "reason": "not a completion"}
+        self._logger.info("contact done", extra=line)
+
+    def unusable_message(self, message_id: str, error: CaptureError) -> None:
+        """Tell of a message from which no contact could be read."""
+        self._failure("message not usable", error, {"message_id": message_id})
+
+    def undelivered(self, message_id: str, error: CaptureError) -> None:
+        """Tell that the queue could not be told what to do with a message that was not captured."""
+        line = {"message_id": message_id, "error": error.error, "reason": error.reason}
+        self._logger.warning("message stays on the queue", extra=line)
+
+    def api_calls(self, calls: int, throttled_calls: int) -> None:
+        """Count ListContactReferences calls, and those of them that were refused for their rate."""
+        self._counts.update(ApiCalls=calls, ThrottledApiCalls=throttled_calls)
+
+    def publish(self) -> None:
+        """Add the counts to the metrics of this invocation, and start again."""
+        for name in COUNTS:
+            self._metrics.add_metric(name, MetricUnit.Count, self._counts[name])
+        self._counts.clear()
+
+    def _failure(self, what: str, error: CaptureError, ids: dict[str, str]) -> None:
+        self._counts["ContactsFailed"] += 1
+        needs_attention = isinstance(error, PermanentError | ConfigurationError)
+        log = self._logger.error if needs_attention else self._logger.warning
+        log(what, extra=ids | {"outcome": "failed", "error": error.error, "reason": error.reason})
