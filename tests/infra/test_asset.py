@@ -1,0 +1,190 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.asset import LAMBDAS, SDK_SERVICES, build, hash_inputs
+
+# One call to each service, answered on loopback, and the handlers' own imports: with nothing installed but the asset.
+PROBE = """
+import http.server, importlib, json, os, sys, threading
+
+asset, handlers = sys.argv[1], sys.argv[2].split(",")
+sys.path[:0] = [asset]
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def answer(self, body):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(b"{}")
+    do_POST = do_GET
+    def do_PUT(self):  # S3's, which speaks no JSON
+        self.answer(b"")
+    def log_message(self, *_):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+
+import boto3
+endpoint = f"http://127.0.0.1:{server.server_port}"
+calls = {
+    "connect": lambda c: c.list_contact_references(InstanceId="i", ContactId="c", ReferenceTypes=["URL"]),
+    "dynamodb": lambda c: c.get_item(TableName="table", Key={"pk": {"S": "p"}}),
+    "s3": lambda c: c.put_object(Bucket="bucket", Key="key", Body=b""),
+    "sqs": lambda c: c.send_message(QueueUrl=endpoint + "/q", MessageBody="m"),
+}
+report = {"resolved": {}, "statuses": {}}
+for service, call in calls.items():
+    report["resolved"][service] = boto3.client(service).meta.endpoint_url
+    answer = call(boto3.client(service, endpoint_url=endpoint))
+    report["statuses"][service] = answer["ResponseMetadata"]["HTTPStatusCode"]
+for name in handlers:
+    importlib.import_module(name)
+report["outside"] = sorted(
+    {m.__file__ for m in list(sys.modules.values()) if "site-packages" in (getattr(m, "__file__", None) or "")}
+)
+print(json.dumps(report))
+"""
+
+
+@pytest.fixture(scope="module")
+def asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("asset")
+    build(source=LAMBDAS, target=target)
+    return target
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of lambdas/ to change."""
+    copy = tmp_path / "lambdas"
+    shutil.copytree(LAMBDAS, copy)
+    return copy
+
+
+def contents(asset: Path) -> Iterator[tuple[str, int, float, bytes]]:
+    for path in sorted(asset.rglob("*")):
+        status = path.stat()
+        yield str(path.relative_to(asset)), status.st_mode, status.st_mtime, b"" if path.is_dir() else path.read_bytes()
+
+
+def test_two_builds_are_the_same_to_the_byte(asset: Path, sources: Path, tmp_path: Path) -> None:
+    stray = sources / "capture" / "__pycache__" / "stray.cpython-313.pyc"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"stray")
+    again = tmp_path / "elsewhere" / "again"
+    again.mkdir(parents=True)
+    umask = os.umask(0o077)
+    try:
+        build(source=sources, target=again)
+    finally:
+        os.umask(umask)
+
+    assert list(contents(again)) == list(contents(asset))
+
+
+def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
+    handlers = ",".join(sorted(f"{path.parent.name}.handler" for path in LAMBDAS.glob("*/handler.py")))
+    environment = {
+        "AWS_ACCESS_KEY_ID": "synthetic",
+        "AWS_SECRET_ACCESS_KEY": "synthetic",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "POWERTOOLS_SERVICE_NAME": "contact-references",
+        "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
+    }
+
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(asset), handlers],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report["statuses"] == dict.fromkeys(SDK_SERVICES, 200)
+    assert report["resolved"]["connect"] == "https://connect.us-east-1.amazonaws.com"
+    assert report["outside"] == []
+
+
+def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Path) -> None:
+    names = {path.name for path in asset.rglob("*")}
+
+    assert {"handler.py", "contact_references"} <= names
+    assert not names & {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "bin", "requirements.txt"}
+    assert {path.name for path in (asset / "botocore/data").iterdir() if path.is_dir()} == set(SDK_SERVICES)
+    assert {path.stat().st_mtime for path in asset.rglob("*")} == {315_532_800}
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="only the runtime's own Python can compile for it")
+def test_every_module_is_compiled_and_its_bytecode_is_not_checked_against_dates(asset: Path) -> None:
+    for module in asset.rglob("*.py"):
+        bytecode = module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc"
+        # PEP 552: bit 0 of the flags says hash-based, bit 1 says checked.
+        assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == 0b01, module
+
+
+def test_what_pip_complains_of_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package==1.0\n")
+
+    with pytest.raises(RuntimeError, match=r"(?s)pip could not install requirements\.txt.*no-such-package==1\.0"):
+        build(source=tmp_path, target=tmp_path / "target")
+
+
+def test_a_dependency_for_one_platform_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0\n")
+    with zipfile.ZipFile(tmp_path / "synthetic-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("synthetic/fast.so", b"")
+        wheel.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
+        wheel.writestr(
+            "synthetic-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("synthetic-1.0.dist-info/RECORD", "")
+
+    with pytest.raises(RuntimeError, match=r"^synthetic/fast\.so runs on one platform only"):
+        build(source=tmp_path, target=tmp_path / "target")
+
+
+def test_stray_files_do_not_change_the_hash(sources: Path) -> None:
+    before = hash_inputs(sources)
+    (sources / "capture" / "__pycache__").mkdir(exist_ok=True)
+    (sources / "capture" / "__pycache__" / "stray.cpython-313.pyc").write_bytes(b"stray")
+    (sources / ".DS_Store").write_bytes(b"stray")
+
+    assert hash_inputs(sources) == before == hash_inputs(LAMBDAS)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "capture/handler.py"])
+def test_a_changed_input_changes_the_hash(sources: Path, name: str) -> None:
+    before = hash_inputs(sources)
+    with (sources / name).open("a") as file:
+        file.write("# changed\n")
+
+    assert hash_inputs(sources) != before
+
+
+def test_a_renamed_module_changes_the_hash(sources: Path) -> None:
+    before = hash_inputs(sources)
+    (sources / "capture" / "handler.py").rename(sources / "capture" / "other.py")
+
+    assert hash_inputs(sources) != before
+
+
+def test_without_the_runtime_s_python_the_hash_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hash_inputs(LAMBDAS)
+    other = "cpython-312" if sys.version_info[:2] == (3, 13) else "cpython-313"
+    monkeypatch.setattr(sys.implementation, "cache_tag", other)
+
+    assert hash_inputs(LAMBDAS) != before
