@@ -26,6 +26,7 @@ metrics = Metrics()
 
 class _Wiring(NamedTuple):
     intake: Intake
+    bucket: TokenBucket
     reader: ReferenceReader
     report: Report
     settings: CaptureSettings
@@ -39,10 +40,11 @@ def _wire() -> _Wiring:
     # time-outs keep one hanging call from eating the time of the batch.
     once = Config(connect_timeout=2, read_timeout=6, retries={"total_max_attempts": 1})
     patient = Config(connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
+    bucket = TokenBucket(settings.requests_per_second)
     reader = ReferenceReader(
         session.client("connect", config=once),
         reference_types=settings.reference_types,
-        bucket=TokenBucket(settings.requests_per_second),
+        bucket=bucket,
     )
     capturer = Capturer(
         reader=reader,
@@ -57,7 +59,7 @@ def _wire() -> _Wiring:
     )
     report = Report(logger, metrics)
     intake = Intake(capturer=capturer, queue=queue, report=report, completion_types=settings.completion_types)
-    return _Wiring(intake, reader, report, settings)
+    return _Wiring(intake, bucket, reader, report, settings)
 
 
 @logger.inject_lambda_context
@@ -69,11 +71,12 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     or capture request, returns what became of its contact, `{"contact_id", "outcome", "reference_count",
     "reason"}`, or raises a CaptureError.
     """
-    intake, reader, report, settings = _wire()
+    intake, bucket, reader, report, settings = _wire()
     _, _, _, region, account, *_ = context.invoked_function_arn.split(":")
     scope = Scope(region, account, settings.instances)
     time_left = partial(_seconds_left, context)
     calls, throttled_calls = reader.calls, reader.throttled_calls
+    bucket.wake()
     try:
         if isinstance(event, dict) and "Records" in event:
             messages = [Message.from_record(record) for record in event["Records"]]
@@ -81,6 +84,7 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
             return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
         return dict(intake.take_event(event, scope=scope, time_left=time_left))
     finally:
+        bucket.rest()
         report.api_calls(reader.calls - calls, reader.throttled_calls - throttled_calls)
         report.publish()
 

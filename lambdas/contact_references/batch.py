@@ -14,13 +14,7 @@ from enum import StrEnum
 from contact_references.capture import Capture
 from contact_references.connect import ReferenceReader
 from contact_references.contact import Completion, Contact, ContactKey
-from contact_references.errors import (
-    CaptureError,
-    ContactNotFoundError,
-    NotStartedError,
-    PermanentError,
-    RetriableError,
-)
+from contact_references.errors import CaptureError, ContactNotFoundError, PermanentError, RetriableError
 from contact_references.lake import Lake
 from contact_references.ledger import ContendedError, Entry, Holding, Ledger
 from contact_references.reference import normalize_references
@@ -165,7 +159,7 @@ class Capturer:
         """Capture each completed contact and, where it is another one, its chain's initial contact.
 
         Returns what became of every one of them; nothing is raised for a single contact. `time_left` gives the
-        seconds until the function's deadline: what can't be done before it is a NotStartedError. Raises
+        seconds until the function's deadline: what can't be done before it is a RetriableError. Raises
         RetriableError or ConfigurationError if the ledger can't be asked at all.
         """
         targets = _targets(completions)
@@ -191,7 +185,7 @@ class Capturer:
                 target.skip("captured since the event")
         else:
             if time_left() < _TIME_TO_READ:
-                raise NotStartedError("NotStarted", "the function's deadline was too near")
+                raise RetriableError("NotStarted", "the function's deadline was too near")
             # What changes from here on may not be in the reading.
             captured_at = to_millisecond(self._clock())
             target.reading = Capture(
@@ -213,7 +207,7 @@ class Capturer:
                 if target.is_open:
                     with target.failing_alone():
                         if time_left() < _TIME_TO_COMMIT:
-                            raise NotStartedError("NotCommitted", "the function's deadline was too near")
+                            raise RetriableError("NotCommitted", "the function's deadline was too near")
                         self._ledger.commit(plan.capture, over=plan.over)
                         target.succeed(plan.capture, "changed" if plan.over else "captured")
             contended = [target for target in targets if isinstance(target.result, ContendedError)]

@@ -21,6 +21,7 @@ Member = Mapping[str, object]
 _OPERATION = "ListContactReferences"
 _MOST_TYPES = 6  # that one request takes: the service refuses more, the SDK does not
 _MOST_PAGES = 100
+_TRIES = 3  # of a call that is refused for its rate: handed back, the contact's other call would be paid for again
 _REACTIONS = {
     "ResourceNotFoundException": ContactNotFoundError,
     "InvalidRequestException": PermanentError,
@@ -49,7 +50,7 @@ class ReferenceReader:
     """Lists contacts' references; counts its requests in `calls` and the refused ones in `throttled_calls`.
 
     `client` is a boto3 Connect client that makes one attempt a call: every request, a repeated one too, is
-    one to pay for from `bucket`.
+    one to pay for from `bucket`. A refusal makes the bucket yield.
     """
 
     def __init__(self, client: "ConnectClient", *, reference_types: Sequence[str], bucket: TokenBucket) -> None:
@@ -102,15 +103,20 @@ class ReferenceReader:
         raise RetriableError("TooManyPages", f"{_OPERATION} gave more than {_MOST_PAGES} pages")
 
     def _request(self, request: "ListContactReferencesRequestTypeDef") -> Mapping[str, Any]:
-        self._bucket.take()
-        self.calls += 1
-        try:
-            with translated_errors(_OPERATION, _REACTIONS):
-                return cast("Mapping[str, Any]", self._client.list_contact_references(**request))
-        except RetriableError as error:
-            if is_throttling(error):
+        for tries_left in reversed(range(_TRIES)):
+            self._bucket.take()
+            self.calls += 1
+            try:
+                with translated_errors(_OPERATION, _REACTIONS):
+                    return cast("Mapping[str, Any]", self._client.list_contact_references(**request))
+            except RetriableError as error:
+                if not is_throttling(error):
+                    raise
                 self.throttled_calls += 1
-            raise
+                self._bucket.yield_rate()
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
 
 def _keep_body(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

@@ -3,8 +3,7 @@
     CaptureError
     ├── PermanentError       to the dead-letter queue at once; a redrive brings it back after a fix
     ├── RetriableError       back to the queue; a later delivery may succeed
-    │   ├── ContactNotFoundError   Connect does not know the contact, or not yet
-    │   └── NotStartedError        there was no time left to try
+    │   └── ContactNotFoundError   Connect does not know the contact, or not yet
     └── ConfigurationError   no contact's fault: loud, and back to the queue
 
 None of them ever carries a reference's value or another piece of personal data: `error` and `reason` reach
@@ -35,10 +34,6 @@ class RetriableError(CaptureError):
 
 class ContactNotFoundError(RetriableError):
     """Connect does not know the contact, or not yet: permanent once its event is old."""
-
-
-class NotStartedError(RetriableError):
-    """The deadline was too near to begin with the contact."""
 
 
 class ConfigurationError(CaptureError):

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 
 from contact_references.batch import Capturer, Outcome, Result
 from contact_references.contact import Completion, ContactKey, OtherEvent, Scope, parse_completion
-from contact_references.errors import CaptureError, NotStartedError, PermanentError
+from contact_references.errors import CaptureError, PermanentError
 from contact_references.queue import CaptureQueue, Message
 from contact_references.report import Report
 
-_UNSTARTED_DELAY = 5  # seconds: with none, a backlog would burn through its receives
 _OFTEN_RECEIVED = 3
 
 DirectResult = dict[str, str | int | None]
@@ -94,10 +93,7 @@ class Intake:
             if isinstance(error, PermanentError):
                 self._queue.dead_letter(message, error)
                 return True
-            if isinstance(error, NotStartedError):
-                self._queue.delay(message, _UNSTARTED_DELAY)
-            else:
-                self._queue.retry_later(message)
+            self._queue.retry_later(message)
         except CaptureError as queue_error:
             # The message comes back all the same: at the latest when the queue shows it again by itself.
             self._report.undelivered(message.message_id, queue_error)

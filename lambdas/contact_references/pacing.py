@@ -3,12 +3,21 @@
 import time
 from collections.abc import Callable
 
+_SAVED_SECONDS = 1.0
+_YIELD = 0.7
+_LEAST = 0.1
+_RECOVERY_SECONDS = 20.0
+
 
 class TokenBucket:
-    """Gives out `rate` tokens a second, and saves up at most one second's worth while nobody asks.
+    """Gives out `rate` tokens a second, and saves at most one second's worth while nobody asks.
 
-    It starts empty, so that a new execution environment adds no burst to what the others spend. Not
-    thread-safe: one environment reads one contact at a time.
+    Other callers share the account's quota. When the service refuses a call all the same, the rate yields to
+    them, and comes back within about twenty seconds of the last refusal.
+
+    A bucket starts empty, and is empty again after its execution environment was frozen: new environments add
+    nothing to what the others save. So all of them together never spend more than the sum of their rates and,
+    at one moment, one second's worth beyond. Not thread-safe: an environment reads one contact at a time.
     """
 
     def __init__(
@@ -18,8 +27,8 @@ class TokenBucket:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._share = rate
         self._rate = rate
-        self._capacity = max(1.0, rate)
         self._clock = clock
         self._sleep = sleep
         self._tokens = 0.0
@@ -33,9 +42,31 @@ class TokenBucket:
         >>> [(bucket.take(), now[0])[1] for _ in range(4)]
         [0.25, 0.5, 0.75, 1.0]
         """
-        now = self._clock()
-        self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
+        self._fill()
         self._tokens -= 1
         if self._tokens < 0:
             self._sleep(-self._tokens / self._rate)
+
+    def yield_rate(self) -> None:
+        """Slow down: the service refused a call although there was a token for it."""
+        self._fill()
+        self._rate = max(self._rate * _YIELD, self._share * _LEAST)
+        self._tokens = min(self._tokens, 0.0)
+
+    def rest(self) -> None:
+        """Note that the environment may be frozen from here on."""
+        self._fill()
+
+    def wake(self) -> None:
+        """Go on after a rest; what was saved is gone unless the rest was short."""
+        if self._clock() - self._filled_at > _SAVED_SECONDS:
+            self._tokens = min(self._tokens, 0.0)
+            self._filled_at = self._clock()
+
+    def _fill(self) -> None:
+        now = self._clock()
+        elapsed = now - self._filled_at
+        self._filled_at = now
+        most = max(1.0, self._rate * _SAVED_SECONDS)
+        self._tokens = min(most, self._tokens + elapsed * self._rate)
+        self._rate = min(self._share, self._rate + self._share * elapsed / _RECOVERY_SECONDS)

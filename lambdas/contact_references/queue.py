@@ -59,16 +59,16 @@ class CaptureQueue:
         self._queue_url = queue_url
         self._dead_letter_queue_url = dead_letter_queue_url
 
-    def delay(self, message: Message, seconds: int) -> None:
-        """Let a message that is handed back come again after so many seconds, not at once."""
+    def retry_later(self, message: Message) -> None:
+        """Let a message that is handed back come again after its `retry_delay`, not at once.
+
+        Raises RetriableError or ConfigurationError if that fails: then it comes when the queue shows it again.
+        """
+        seconds = retry_delay(message.receive_count, draw=random.random())  # noqa: S311 - jitter
         with translated_errors("ChangeMessageVisibility", {}):
             self._client.change_message_visibility(
                 QueueUrl=self._queue_url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=seconds
             )
-
-    def retry_later(self, message: Message) -> None:
-        """Let a message that failed come again when its turn is by `retry_delay`."""
-        self.delay(message, retry_delay(message.receive_count, draw=random.random()))  # noqa: S311 - jitter
 
     def dead_letter(self, message: Message, error: PermanentError) -> None:
         """Put the body, intact, on the dead-letter queue, with the reason beside it.

@@ -18,7 +18,6 @@ from contact_references.contact import Contact, ContactKey
 from contact_references.errors import (
     ConfigurationError,
     ContactNotFoundError,
-    NotStartedError,
     PermanentError,
     RetriableError,
 )
@@ -280,8 +279,8 @@ def test_what_does_not_fit_before_the_deadline_is_not_begun(system: System) -> N
     system.connect.contacts = {name: [] for name in "abc"}
     left = iter([100.0, 100.0, 10.0, *[100.0] * 9])
     results = system.capturer.capture([completion(name) for name in "abc"], time_left=lambda: next(left))
-    assert [type(result).__name__ for result in results.values()] == ["Result", "Result", "NotStartedError"]
-    assert isinstance(results[key("c")], NotStartedError)
+    assert [type(result).__name__ for result in results.values()] == ["Result", "Result", "RetriableError"]
+    assert "NotStarted" in str(results[key("c")])
     assert (system.items("a") != [], system.items("c")) == (True, [])
 
 
@@ -303,7 +302,8 @@ def test_a_contact_that_fails_fails_alone_and_in_its_own_way(
     system: System, status: int, code: str, error: type[Exception]
 ) -> None:
     system.connect.contacts = {"a": [url("x")], "b": [url("y")]}
-    system.connect.failures = [(status, code)]
+    is_throttling = code in ("ThrottlingException", "TooManyRequestsException")
+    system.connect.failures = [(status, code)] * (3 if is_throttling else 1)
     failed, captured = system.capture(completion("a"), completion("b"))
     assert isinstance(failed, error)
     assert "secret" not in str(failed)
@@ -311,7 +311,15 @@ def test_a_contact_that_fails_fails_alone_and_in_its_own_way(
     assert system.items("a") == []
     [again] = system.capture(completion("a"))
     assert again.outcome == "captured"
-    assert system.reader.throttled_calls == (1 if code in ("ThrottlingException", "TooManyRequestsException") else 0)
+    assert system.reader.throttled_calls == (3 if is_throttling else 0)
+
+
+def test_a_call_refused_for_its_rate_is_tried_again_at_a_lower_one(system: System) -> None:
+    system.connect.contacts["a"] = [url("x")]
+    system.connect.failures = [(429, "ThrottlingException")] * 2
+    [result] = system.capture(completion("a"))
+    assert result.outcome == "captured"
+    assert (system.reader.calls, system.reader.throttled_calls) == (4, 2)
 
 
 def test_pages_are_followed_and_a_repeated_token_is_refused(system: System) -> None:

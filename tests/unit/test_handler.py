@@ -157,7 +157,7 @@ def test_one_unusable_event_by_hand_raises_before_any_call(function: Function, n
 
 def test_one_event_by_hand_that_fails_raises(function: Function) -> None:
     function.system.connect.contacts[VOICE_ID] = []
-    function.system.connect.failures = [(429, "ThrottlingException")]
+    function.system.connect.failures = [(429, "ThrottlingException")] * 3
     with pytest.raises(RetriableError, match="ThrottlingException"):
         function.handler(VOICE, CONTEXT)
 

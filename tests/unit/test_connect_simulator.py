@@ -1,0 +1,869 @@
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from local.connect import ConnectSimulator, ServiceError
+
+ROOT = Path(__file__).parents[2]
+INSTANCE = "12345678-1234-1234-1234-123456789012"
+ENTERED = ["URL", "NUMBER", "STRING", "DATE", "EMAIL"]
+PRODUCED = [
+    "ATTACHMENT",
+    "CONTACT_ANALYSIS",
+    "EMAIL_MESSAGE",
+    "EMAIL_MESSAGE_PLAIN_TEXT",
+    "EMAIL_MESSAGE_REDACTED",
+    "EMAIL_MESSAGE_PLAIN_TEXT_REDACTED",
+]
+UNLIMITED = dict.fromkeys(
+    ["StartTaskContact", "CreateContact", "UpdateContact", "StopContact", "DescribeContact", "ListContactReferences"],
+    1e6,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_772_443_800.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def client_of() -> Iterator[Callable[[ConnectSimulator], Any]]:
+    session = boto3.Session(
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
+        region_name="us-east-1",
+    )
+    clients = []
+
+    def make(simulator: ConnectSimulator) -> Any:
+        # The client's own checks are off: it is the simulator's that are tested here.
+        config = Config(retries={"total_max_attempts": 1}, parameter_validation=False, proxies={})
+        clients.append(session.client("connect", endpoint_url=simulator.url, config=config))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def simulator(clock: Clock) -> Iterator[ConnectSimulator]:
+    with ConnectSimulator(clock=clock, quotas=UNLIMITED) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def connect(simulator: ConnectSimulator, client_of: Callable[[ConnectSimulator], Any]) -> Any:
+    return client_of(simulator)
+
+
+def seed(contact_id: str = "contact-1", **members: Any) -> dict[str, Any]:
+    return {
+        "Id": contact_id,
+        "InstanceId": INSTANCE,
+        "Channel": "VOICE",
+        "InitiationMethod": "INBOUND",
+        "References": [],
+    } | members
+
+
+def start_task(connect: Any, references: dict[str, Any] | None = None, **parameters: Any) -> str:
+    given = {"InstanceId": INSTANCE, "Name": "task", "ContactFlowId": "flow"} | parameters
+    if references is not None:
+        given["References"] = references
+    return str(connect.start_task_contact(**given)["ContactId"])
+
+
+def references_of(connect: Any, contact_id: str, types: list[str] = ENTERED) -> list[dict[str, Any]]:
+    page = connect.list_contact_references(InstanceId=INSTANCE, ContactId=contact_id, ReferenceTypes=types)
+    return list(page["ReferenceSummaryList"])
+
+
+def refusal(call: Callable[..., Any], **parameters: Any) -> tuple[str, int, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
+
+
+def send(simulator: ConnectSimulator, method: str, path: str, body: str | None = None) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection(simulator.url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def event_types(simulator: ConnectSimulator, contact_id: str) -> list[str]:
+    details = [json.loads(entry["Detail"]) for entry in simulator.events]
+    return [detail["eventType"] for detail in details if detail["contactId"] == contact_id]
+
+
+# Validation
+
+
+def test_references_come_back_as_the_union_members_of_the_types_asked_for(connect: Any) -> None:
+    contact_id = start_task(
+        connect, {"Case": {"Type": "STRING", "Value": "17"}, "Order": {"Type": "URL", "Value": "https://example.com/"}}
+    )
+
+    assert references_of(connect, contact_id, ["URL"]) == [{"Url": {"Name": "Order", "Value": "https://example.com/"}}]
+    assert references_of(connect, contact_id, ["STRING", "DATE"]) == [{"String": {"Name": "Case", "Value": "17"}}]
+
+
+def test_at_most_six_reference_types_are_taken(connect: Any) -> None:
+    contact_id = start_task(connect)
+
+    assert references_of(connect, contact_id, PRODUCED) == []
+    code, status, message = refusal(
+        connect.list_contact_references,
+        InstanceId=INSTANCE,
+        ContactId=contact_id,
+        ReferenceTypes=[*PRODUCED, "URL"],
+    )
+    assert (code, status) == ("InvalidParameterException", 400)
+    assert "ReferenceTypes" in message
+    assert "7" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter"),
+    [
+        ({"ReferenceTypes": []}, "ReferenceTypes"),
+        ({"ReferenceTypes": ["SIGNATURE"]}, "ReferenceTypes[0]"),
+        ({"InstanceId": "i" * 101}, "InstanceId"),
+        ({"ContactId": "c" * 257}, "ContactId"),
+    ],
+)
+def test_what_the_model_forbids_in_a_path_or_query_is_refused(
+    connect: Any, change: dict[str, Any], parameter: str
+) -> None:
+    given = {"InstanceId": INSTANCE, "ContactId": start_task(connect), "ReferenceTypes": ["URL"]} | change
+
+    code, status, message = refusal(connect.list_contact_references, **given)
+
+    assert (code, status) == ("InvalidParameterException", 400)
+    assert message.startswith(parameter)
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter"),
+    [
+        ({"Name": None}, "Name"),
+        ({"Name": "n" * 1025}, "Name"),
+        ({"Description": 1}, "Description"),
+        ({"References": ["Case"]}, "References"),
+        ({"References": {"Case": {"Value": "17"}}}, "References.Case.Type"),
+        ({"References": {"Case": {"Type": "SIGNATURE"}}}, "References.Case.Type"),
+        ({"References": {"Case": {"Type": "STRING", "Value": "v" * 4097}}}, "References.Case.Value"),
+        ({"References": {"": {"Type": "STRING", "Value": "17"}}}, "References key"),
+        ({"References": {"File": {"Type": "STRING", "Arn": "@" * 20}}}, "References.File.Arn"),
+        ({"Attachments": []}, "Attachments"),
+        ({"Attachments": [{"FileName": "a\x00b", "S3Url": "https://s3"}]}, "Attachments[0].FileName"),
+        ({"Attributes": {"tier": True}}, "Attributes.tier"),
+        ({"SegmentAttributes": {"age": {"ValueInteger": True}}}, "SegmentAttributes.age.ValueInteger"),
+        ({"ScheduledTime": "tomorrow"}, "ScheduledTime"),
+    ],
+)
+def test_what_the_model_forbids_in_a_body_is_refused(
+    simulator: ConnectSimulator, change: dict[str, Any], parameter: str
+) -> None:
+    body = {"InstanceId": INSTANCE, "Name": "task", "ContactFlowId": "flow"} | change
+
+    status, answer = send(simulator, "PUT", "/contact/task", json.dumps(body))
+
+    assert status == 400
+    assert answer["message"].startswith(parameter)
+    assert simulator.statistics()["operations"]["StartTaskContact"]["outcomes"] == {"InvalidParameterException": 1}
+    assert simulator.contacts() == []
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "\ufeff"])
+def test_a_body_that_is_no_json_object_is_refused(simulator: ConnectSimulator, body: str) -> None:
+    connection = http.client.HTTPConnection(simulator.url.removeprefix("http://"), timeout=10)
+    connection.request("PUT", "/contact/task", body.encode())
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+
+    assert (response.status, response.headers["x-amzn-ErrorType"]) == (400, "SerializationException")
+
+
+def test_a_refusal_never_repeats_a_value(connect: Any) -> None:
+    references = {"Case": {"Type": "STRING", "Value": "secret" * 1000}}
+
+    _, _, message = refusal(start_task, connect=connect, references=references)
+
+    assert "secret" not in message
+
+
+def test_an_operation_that_is_not_simulated_says_so(connect: Any, simulator: ConnectSimulator) -> None:
+    code, status, message = refusal(connect.list_users, InstanceId=INSTANCE)
+
+    assert (code, status) == ("UnknownOperationException", 404)
+    assert "ListUsers is not simulated" in message
+    assert send(simulator, "GET", "/nowhere")[0] == 404
+
+
+def test_contacts_and_instances_that_do_not_exist_are_not_found(connect: Any, simulator: ConnectSimulator) -> None:
+    simulator.import_contacts([seed("here"), seed("there", InstanceId="other-instance")])
+    not_found = ("ResourceNotFoundException", 404)
+
+    for instance_id, contact_id in [(INSTANCE, "nobody"), ("no-instance", "here"), (INSTANCE, "there")]:
+        given = {"InstanceId": instance_id, "ContactId": contact_id}
+        assert refusal(connect.list_contact_references, **given, ReferenceTypes=["URL"])[:2] == not_found
+        assert refusal(connect.describe_contact, **given)[:2] == not_found
+        assert refusal(connect.update_contact, **given, Name="new")[:2] == not_found
+    assert refusal(start_task, connect=connect, InstanceId="no-instance")[:2] == not_found
+    found = connect.describe_contact(InstanceId="other-instance", ContactId="there")["Contact"]
+    assert found["Arn"] == "arn:aws:connect:us-east-1:111122223333:instance/other-instance/contact/there"
+
+
+def test_a_contact_id_survives_the_path_whatever_is_in_it(connect: Any, simulator: ConnectSimulator) -> None:
+    simulator.import_contacts([seed("a/b c%2F?é", References=[{"String": {"Name": "Case", "Value": "17"}}])])
+
+    assert references_of(connect, "a/b c%2F?é") == [{"String": {"Name": "Case", "Value": "17"}}]
+
+
+# References
+
+
+def test_two_calls_return_every_seeded_reference_once_unknown_types_included() -> None:
+    with (ROOT / "local" / "contacts.json").open(encoding="utf-8") as file:
+        contacts = json.load(file)["contacts"]
+    with ConnectSimulator(quotas=UNLIMITED, settle_seconds=1e6) as simulator:
+        simulator.import_contacts(contacts)
+        for contact in contacts:
+            path = f"/contact/references/{INSTANCE}/{contact['Id']}?"
+            listed = []
+            for group in (ENTERED, PRODUCED):
+                query = "&".join(f"referenceTypes={reference_type}" for reference_type in group)
+                listed += send(simulator, "GET", path + query)[1]["ReferenceSummaryList"]
+            assert sorted(map(json.dumps, listed)) == sorted(map(json.dumps, contact["References"]))
+
+
+def test_a_reference_type_newer_than_the_sdk_reaches_the_sdk_as_unknown(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    simulator.import_contacts([seed(References=[{"Signature": {"Name": "Consent", "Value": "signed"}}])])
+
+    assert references_of(connect, "contact-1", PRODUCED) == [{"SDK_UNKNOWN_MEMBER": {"name": "Signature"}}]
+    assert references_of(connect, "contact-1", ENTERED) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "channel", "allowed"),
+    [
+        ("StartTaskContact", "TASK", {*ENTERED}),
+        ("CreateContact", "TASK", {*ENTERED, "ATTACHMENT"}),
+        ("CreateContact", "EMAIL", {"URL", "NUMBER", "STRING", "DATE"}),
+        ("UpdateContact", "VOICE", {*ENTERED}),
+        ("UpdateContact", "EMAIL", {"URL", "NUMBER", "STRING", "DATE"}),
+    ],
+)
+def test_each_operation_creates_only_its_reference_types(
+    connect: Any, simulator: ConnectSimulator, operation: str, channel: str, allowed: set[str]
+) -> None:
+    simulator.import_contacts([seed(Channel=channel)])
+    created = set()
+    for reference_type in [*ENTERED, *PRODUCED]:
+        references = {"Reference": {"Type": reference_type, "Value": "17"}}
+        calls: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "StartTaskContact": lambda references: start_task(connect, references),
+            "CreateContact": lambda references: connect.create_contact(
+                InstanceId=INSTANCE,
+                Channel=channel,
+                InitiationMethod="API" if channel == "TASK" else "FLOW",
+                References=references,
+            ),
+            "UpdateContact": lambda references: connect.update_contact(
+                InstanceId=INSTANCE, ContactId="contact-1", References=references
+            ),
+        }
+        try:
+            calls[operation](references)
+            created.add(reference_type)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "InvalidRequestException"  # noqa: PT017 - others must not be
+
+    assert created == allowed
+
+
+def test_a_contact_takes_4096_bytes_of_references_and_not_one_more(connect: Any) -> None:
+    # Two bytes a character: it is bytes that count, of names and values alike.
+    contact_id = start_task(connect, {"né": {"Type": "STRING", "Value": "ü" * 2044}})
+
+    update = {"InstanceId": INSTANCE, "ContactId": contact_id}
+    connect.update_contact(**update, References={"n": {"Type": "STRING", "Value": "1234"}})
+    code, status, message = refusal(
+        connect.update_contact, **update, References={"n": {"Type": "STRING", "Value": "12345"}}
+    )
+
+    assert (code, status) == ("InvalidRequestException", 400)
+    assert "4097" in message
+    assert references_of(connect, contact_id)[1] == {"String": {"Name": "n", "Value": "1234"}}
+
+
+def test_a_created_date_is_an_epoch_timestamp(connect: Any) -> None:
+    start_task(connect, {"Due": {"Type": "DATE", "Value": "1772443800"}})
+
+    code, _, _ = refusal(start_task, connect=connect, references={"Due": {"Type": "DATE", "Value": "2026-03-02"}})
+
+    assert code == "InvalidRequestException"
+
+
+def test_an_update_replaces_what_has_its_name_and_keeps_the_rest_also_after_completion(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    attachment = {"Attachment": {"Name": "Case", "Value": "s3://bucket/key", "Status": "APPROVED"}}
+    old = {"String": {"Name": "Case", "Value": "17"}}
+    other = {"Url": {"Name": "Order", "Value": "https://example.com/"}}
+    simulator.import_contacts([seed(References=[attachment, old, other])])
+    simulator.complete("contact-1")
+
+    connect.update_contact(
+        InstanceId=INSTANCE, ContactId="contact-1", References={"Case": {"Type": "NUMBER", "Value": "18"}}
+    )
+
+    assert references_of(connect, "contact-1", [*ENTERED, "ATTACHMENT"]) == [
+        attachment,
+        other,
+        {"Number": {"Name": "Case", "Value": "18"}},
+    ]
+
+
+def test_an_attachment_is_processed_until_its_time_has_passed(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    contact_id = start_task(connect, Attachments=[{"FileName": "invoice.pdf", "S3Url": "https://example.com/invoice"}])
+    simulator.import_contacts([seed(References=[{"Attachment": {"Name": "photo", "Status": "PROCESSING"}}])])
+
+    def statuses() -> list[str]:
+        return [references_of(connect, one, PRODUCED)[0]["Attachment"]["Status"] for one in (contact_id, "contact-1")]
+
+    clock.now += 4.9
+    assert statuses() == ["PROCESSING", "PROCESSING"]
+    clock.now += 0.1
+    assert statuses() == ["APPROVED", "APPROVED"]
+
+
+def test_an_attachment_that_was_rejected_stays_rejected(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts([seed(References=[{"Attachment": {"Name": "setup", "Status": "REJECTED"}}])])
+
+    clock.now += 3600
+
+    assert references_of(connect, "contact-1", PRODUCED)[0]["Attachment"]["Status"] == "REJECTED"
+
+
+def test_next_token_is_null_unless_pages_are_asked_for(
+    simulator: ConnectSimulator, client_of: Callable[[ConnectSimulator], Any]
+) -> None:
+    references = [{"String": {"Name": f"n{number}", "Value": "v"}} for number in range(5)]
+    path = f"/contact/references/{INSTANCE}/contact-1?referenceTypes=STRING"
+    simulator.import_contacts([seed(References=references)])
+    assert send(simulator, "GET", path) == (200, {"ReferenceSummaryList": references, "NextToken": None})
+
+    with ConnectSimulator(page_size=2) as paged:
+        paged.import_contacts([seed(References=references)])
+        given = {"InstanceId": INSTANCE, "ContactId": "contact-1", "ReferenceTypes": ["STRING"]}
+        pages = list(client_of(paged).get_paginator("list_contact_references").paginate(**given))
+        assert [len(page["ReferenceSummaryList"]) for page in pages] == [2, 2, 1]
+        assert [summary for page in pages for summary in page["ReferenceSummaryList"]] == references
+        for token in ("5", "0", "x"):
+            code, _, _ = refusal(client_of(paged).list_contact_references, **given, NextToken=token)
+            assert code == "InvalidParameterException"
+
+
+# Creating and ending contacts
+
+
+def test_a_client_token_makes_one_contact(connect: Any, simulator: ConnectSimulator) -> None:
+    first = start_task(connect, ClientToken="token")
+    events = simulator.events
+
+    assert start_task(connect, ClientToken="token") == first
+    assert simulator.events == events
+    assert start_task(connect, ClientToken="another") != first
+
+
+def test_a_client_token_with_other_parameters_is_refused(connect: Any) -> None:
+    create = {"InstanceId": INSTANCE, "Channel": "TASK", "InitiationMethod": "API", "ClientToken": "token"}
+    start_task(connect, ClientToken="token")
+    connect.create_contact(**create)
+
+    assert refusal(start_task, connect=connect, ClientToken="token", Name="other")[0] == "InvalidRequestException"
+    assert refusal(connect.create_contact, **create, Name="other")[:2] == ("IdempotencyException", 409)
+
+
+@pytest.mark.parametrize("flow", [{}, {"ContactFlowId": "flow", "TaskTemplateId": "template"}])
+def test_a_task_needs_exactly_one_flow(connect: Any, flow: dict[str, str]) -> None:
+    given = {"InstanceId": INSTANCE, "Name": "task"} | flow
+
+    assert refusal(connect.start_task_contact, **given)[0] == "InvalidRequestException"
+
+
+def test_a_task_is_scheduled_at_most_six_days_ahead_and_does_not_run_yet(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    for seconds in (-1, 6 * 86400 + 1):
+        code, _, _ = refusal(start_task, connect=connect, ScheduledTime=clock.now + seconds)
+        assert code == "InvalidRequestException"
+
+    contact_id = start_task(connect, ScheduledTime=clock.now + 3600)
+
+    assert event_types(simulator, contact_id) == ["INITIATED"]
+
+
+def test_a_linked_task_belongs_to_the_chain_of_its_first_contact(connect: Any) -> None:
+    first = start_task(connect)
+    second = start_task(connect, PreviousContactId=first)
+    third = start_task(connect, PreviousContactId=second)
+
+    contact = connect.describe_contact(InstanceId=INSTANCE, ContactId=third)["Contact"]
+    assert (contact["InitialContactId"], contact["PreviousContactId"]) == (first, second)
+    for _ in range(11):
+        start_task(connect, PreviousContactId=first)
+    code, status, _ = refusal(start_task, connect=connect, PreviousContactId=first)
+    assert (code, status) == ("ServiceQuotaExceededException", 402)
+    assert refusal(start_task, connect=connect, PreviousContactId="nobody")[0] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Channel": "CHAT"},
+        {"InitiationMethod": "INBOUND"},
+        {"Channel": "EMAIL", "InitiationMethod": "OUTBOUND"},
+        {"Channel": "EMAIL", "InitiationMethod": "FLOW", "InitiateAs": "COMPLETED"},
+        {"PreviousContactId": "contact-1"},
+    ],
+)
+def test_create_contact_refuses_what_its_reference_rules_out(
+    connect: Any, simulator: ConnectSimulator, change: dict[str, str]
+) -> None:
+    simulator.import_contacts([seed()])
+    given = {"InstanceId": INSTANCE, "Channel": "TASK", "InitiationMethod": "API"} | change
+
+    assert refusal(connect.create_contact, **given)[0] == "InvalidRequestException"
+
+
+def test_update_contact_needs_something_to_update(connect: Any) -> None:
+    given = {"InstanceId": INSTANCE, "ContactId": start_task(connect)}
+
+    assert refusal(connect.update_contact, **given)[0] == "InvalidRequestException"
+    assert refusal(connect.update_contact, **given, UserInfo={"UserId": "user"})[0] == "InvalidRequestException"
+
+
+def test_a_contact_is_described_as_it_was_made(connect: Any, clock: Clock) -> None:
+    contact_id = start_task(connect, Name="Call back", Description="at noon", Attributes={"tier": "gold"})
+    related = start_task(connect, RelatedContactId=contact_id)
+    clock.now += 60
+    connect.stop_contact(InstanceId=INSTANCE, ContactId=contact_id)
+
+    contact = connect.describe_contact(InstanceId=INSTANCE, ContactId=contact_id)["Contact"]
+
+    assert contact["Arn"] == f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE}/contact/{contact_id}"
+    assert (contact["Name"], contact["Description"]) == ("Call back", "at noon")
+    assert (contact["Channel"], contact["InitiationMethod"]) == ("TASK", "API")
+    assert contact["DisconnectTimestamp"].timestamp() == clock.now
+    assert "InitialContactId" not in contact
+    copied = connect.describe_contact(InstanceId=INSTANCE, ContactId=related)["Contact"]
+    assert (copied["RelatedContactId"], copied["Attributes"]) == (contact_id, {"tier": "gold"})
+
+
+def test_stop_contact_refuses_transferred_calls_and_does_not_find_ended_contacts(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    simulator.import_contacts(
+        [seed("call", InitiationMethod="TRANSFER"), seed("callback", InitiationMethod="CALLBACK")]
+    )
+
+    assert refusal(connect.stop_contact, InstanceId=INSTANCE, ContactId="call")[0] == "InvalidRequestException"
+    connect.stop_contact(InstanceId=INSTANCE, ContactId="callback")
+    for contact_id in ("callback", "nobody"):
+        code, status, _ = refusal(connect.stop_contact, InstanceId=INSTANCE, ContactId=contact_id)
+        assert (code, status) == ("ContactNotFoundException", 410)
+
+
+# Quotas
+
+
+def test_a_bucket_holds_one_second_of_requests_and_refills_at_the_quota(
+    client_of: Callable[[ConnectSimulator], Any], clock: Clock
+) -> None:
+    with ConnectSimulator(clock=clock) as simulator:
+        simulator.import_contacts([seed()])
+        connect = client_of(simulator)
+        for _ in range(10):
+            references_of(connect, "contact-1")
+
+        assert refusal(references_of, connect=connect, contact_id="contact-1")[:2] == ("ThrottlingException", 429)
+        connect.describe_contact(InstanceId=INSTANCE, ContactId="contact-1")  # has a bucket of its own
+        clock.now += 0.125  # 1.25 tokens, exact in binary
+        references_of(connect, "contact-1")
+        assert refusal(references_of, connect=connect, contact_id="contact-1")[0] == "ThrottlingException"
+        clock.now -= 3600
+        assert refusal(references_of, connect=connect, contact_id="contact-1")[0] == "ThrottlingException"
+        clock.now += 0.125  # a clock that was set back costs nobody anything
+        references_of(connect, "contact-1")
+        assert simulator.statistics()["operations"]["ListContactReferences"] == {
+            "calls": 15,
+            "throttled": 3,
+            "outcomes": {"OK": 12, "ThrottlingException": 3},
+        }
+
+
+def test_a_throttled_call_changes_nothing(client_of: Callable[[ConnectSimulator], Any], clock: Clock) -> None:
+    with ConnectSimulator(clock=clock, quotas={"StartTaskContact": 0.5}) as simulator:
+        connect = client_of(simulator)
+        start_task(connect)
+        assert refusal(start_task, connect=connect)[0] == "ThrottlingException"
+        assert len(simulator.contacts()) == 1
+        clock.now += 2
+        start_task(connect)
+        assert len(simulator.contacts()) == 2
+
+
+def test_concurrent_callers_share_one_bucket(clock: Clock) -> None:
+    path = f"/contact/references/{INSTANCE}/contact-1?referenceTypes=URL"
+    with ConnectSimulator(clock=clock) as limited:
+        limited.import_contacts([seed()])
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: send(limited, "GET", path)[0], range(40)))
+
+    assert (statuses.count(200), statuses.count(429)) == (10, 30)
+
+
+@pytest.mark.parametrize("quotas", [{"ListReferences": 10.0}, {"ListContactReferences": 0.0}])
+def test_a_quota_that_makes_no_sense_is_refused_with_an_example(quotas: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="for example ListContactReferences=10"):
+        ConnectSimulator(quotas=quotas)
+
+
+def test_statistics_tell_a_call_that_was_never_made(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed()])
+    simulator.complete("contact-1")
+
+    assert simulator.statistics()["operations"]["ListContactReferences"]["calls"] == 0
+    references_of(connect, "contact-1")
+    assert simulator.statistics()["operations"]["ListContactReferences"]["calls"] == 1
+
+
+# Events
+
+
+def test_a_task_lives_through_all_its_events(connect: Any, simulator: ConnectSimulator) -> None:
+    contact_id = start_task(connect)
+    assert event_types(simulator, contact_id) == ["INITIATED", "CONNECTED_TO_SYSTEM"]
+
+    simulator.complete(contact_id)
+    life = ["INITIATED", "CONNECTED_TO_SYSTEM", "QUEUED", "CONNECTED_TO_AGENT", "DISCONNECTED", "COMPLETED"]
+    assert event_types(simulator, contact_id) == life
+
+    simulator.complete(contact_id)
+    assert event_types(simulator, contact_id) == [*life, "COMPLETED"]
+
+
+def test_an_event_has_the_form_of_the_services_own(connect: Any, simulator: ConnectSimulator, clock: Clock) -> None:
+    contact_id = start_task(connect)
+    clock.now += 0.25
+    simulator.complete(contact_id)
+
+    entry = simulator.events[-1]
+    instance_arn = f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE}"
+    assert entry["Source"] == "aws.connect"
+    assert entry["DetailType"] == "Amazon Connect Contact Event"
+    assert entry["Time"] == "2026-03-02T09:30:00Z"
+    assert entry["Resources"] == [instance_arn, f"{instance_arn}/contact/{contact_id}"]
+    detail = json.loads(entry["Detail"])
+    assert detail["eventType"] == "COMPLETED"
+    assert detail["instanceArn"] == instance_arn
+    assert (detail["channel"], detail["initiationMethod"]) == ("TASK", "API")
+    assert detail["initiationTimestamp"] == "2026-03-02T09:30:00.000Z"
+    assert detail["disconnectTimestamp"] == "2026-03-02T09:30:00.250Z"
+    assert {"queueInfo", "agentInfo", "tags"} <= set(detail)
+    assert "initialContactId" not in detail
+    assert "references" not in {name.lower() for name in detail}
+
+
+def test_imported_contacts_make_no_event_and_complete_from_where_they_are(simulator: ConnectSimulator) -> None:
+    times = {"InitiationTimestamp": "2026-03-01T10:00:00Z", "DisconnectTimestamp": "2026-03-01T10:05:00.500Z"}
+    simulator.import_contacts([seed("ended", **times), seed("outbound", InitiationMethod="OUTBOUND")])
+    assert simulator.events == []
+
+    simulator.complete("ended")
+    simulator.complete("outbound")
+
+    assert event_types(simulator, "ended") == ["COMPLETED"]
+    detail = json.loads(simulator.events[0]["Detail"])
+    assert detail["disconnectTimestamp"] == "2026-03-01T10:05:00.500Z"
+    assert "queueInfo" not in detail
+    # An outbound call reaches no queue.
+    assert event_types(simulator, "outbound") == [
+        "CONNECTED_TO_SYSTEM",
+        "CONNECTED_TO_AGENT",
+        "DISCONNECTED",
+        "COMPLETED",
+    ]
+
+
+def test_stopping_and_creating_contacts_make_the_events_of_what_happened(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    stopped = start_task(connect)
+    connect.stop_contact(InstanceId=INSTANCE, ContactId=stopped)
+    task = {"InstanceId": INSTANCE, "Channel": "TASK", "InitiationMethod": "API"}
+    created = connect.create_contact(**task)["ContactId"]
+    connected = connect.create_contact(**task, InitiateAs="CONNECTED_TO_USER")["ContactId"]
+    completed = connect.create_contact(**task, InitiateAs="COMPLETED")["ContactId"]
+
+    assert event_types(simulator, stopped)[2:] == ["DISCONNECTED", "COMPLETED"]
+    assert event_types(simulator, created) == ["INITIATED"]
+    assert event_types(simulator, connected) == ["INITIATED", "CONNECTED_TO_AGENT"]
+    assert event_types(simulator, completed) == ["INITIATED", "DISCONNECTED", "COMPLETED"]
+
+
+def test_an_update_of_references_makes_no_event_one_of_segment_attributes_does(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    simulator.import_contacts([seed()])
+    update = {"InstanceId": INSTANCE, "ContactId": "contact-1"}
+
+    connect.update_contact(**update, References={"Case": {"Type": "STRING", "Value": "17"}}, Name="new")
+    assert simulator.events == []
+
+    connect.update_contact(**update, SegmentAttributes={"tier": {"ValueString": "gold"}})
+    assert event_types(simulator, "contact-1") == ["CONTACT_DATA_UPDATED"]
+
+
+def test_a_transfer_makes_a_leg_that_knows_its_chain_and_has_its_own_references(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    simulator.import_contacts([seed("first", References=[{"String": {"Name": "Case", "Value": "17"}}])])
+
+    second = simulator.transfer("first")
+    third = simulator.transfer(second)
+    simulator.complete(third)
+
+    detail = json.loads(simulator.events[-1]["Detail"])
+    assert (detail["contactId"], detail["initialContactId"], detail["previousContactId"]) == (third, "first", second)
+    assert detail["initiationMethod"] == "TRANSFER"
+    assert [event_types(simulator, leg)[-1] for leg in ("first", second, third)] == ["COMPLETED"] * 3
+    connect.update_contact(
+        InstanceId=INSTANCE, ContactId=third, References={"Note": {"Type": "STRING", "Value": "hurry"}}
+    )
+    assert references_of(connect, third) == [{"String": {"Name": "Note", "Value": "hurry"}}]
+    assert references_of(connect, "first") == [{"String": {"Name": "Case", "Value": "17"}}]
+    with pytest.raises(ServiceError, match="ConflictException"):
+        simulator.transfer("first")
+
+
+@pytest.fixture
+def bus() -> Iterator[tuple[str, list[dict[str, Any]], dict[str, Any]]]:
+    """An event bus on loopback: its URL, what it was sent, and the answer it gives, to be changed by a test."""
+    received: list[dict[str, Any]] = []
+    answer: dict[str, Any] = {"status": 200, "body": {"FailedEntryCount": 0, "Entries": []}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(answer["status"])
+            self.end_headers()
+            self.wfile.write(json.dumps(answer["body"]).encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+            """Keep the test's output clean."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/put", received, answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_events_are_delivered_to_the_endpoint(
+    client_of: Callable[[ConnectSimulator], Any], bus: tuple[str, list[dict[str, Any]], dict[str, Any]]
+) -> None:
+    url, received, _ = bus
+    with ConnectSimulator(events_endpoint=url) as simulator:
+        contact_id = start_task(client_of(simulator))
+        simulator.complete(contact_id)
+
+        assert [entry for request in received for entry in request["Entries"]] == simulator.events
+        assert simulator.statistics()["events"] == {"emitted": 6, "undelivered": 0}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "NotAuthorizedForSource"}]}, "NotAuthorizedForSource"),
+        (500, {}, "500"),
+        (200, {}, "FailedEntryCount"),
+    ],
+)
+def test_an_event_the_bus_refuses_is_reported_and_counted(
+    bus: tuple[str, list[dict[str, Any]], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    body: dict[str, Any],
+    reason: str,
+) -> None:
+    url, _, answer = bus
+    answer.update(status=status, body=body)
+    with ConnectSimulator(events_endpoint=url) as simulator:
+        simulator.import_contacts([seed(DisconnectTimestamp="2026-03-01T10:00:00Z")])
+        simulator.complete("contact-1")
+
+        assert simulator.statistics()["events"] == {"emitted": 1, "undelivered": 1}
+    printed = capsys.readouterr().err
+    assert "1 of 1 contact events not delivered" in printed
+    assert reason in printed
+
+
+def test_the_api_works_while_the_bus_is_away(
+    client_of: Callable[[ConnectSimulator], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ConnectSimulator() as gone:
+        endpoint = gone.url
+    with ConnectSimulator(events_endpoint=endpoint) as simulator:
+        contact_id = start_task(client_of(simulator))
+
+        assert event_types(simulator, contact_id) == ["INITIATED", "CONNECTED_TO_SYSTEM"]
+        assert simulator.statistics()["events"] == {"emitted": 2, "undelivered": 2}
+    assert "ConnectionRefusedError" in capsys.readouterr().err
+
+
+def test_an_events_endpoint_that_is_no_http_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="for example http://"):
+        ConnectSimulator(events_endpoint="localhost:4566")
+
+
+# Import and control
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"Channel": "HOLOGRAM"}, "Channel"),
+        ({"Chanel": "VOICE"}, "Chanel"),
+        ({"DisconnectTimestamp": "yesterday"}, "DisconnectTimestamp"),
+        ({"DisconnectTimestamp": "2026-03-01T10:00:00"}, "DisconnectTimestamp"),
+        ({"References": [{"Url": {}, "String": {}}]}, "References[0]"),
+        ({"References": [{"Url": {"Name": "Order", "Value": 17}}]}, "References[0].Url.Value"),
+    ],
+)
+def test_an_import_with_a_contact_that_is_not_usable_imports_none(
+    simulator: ConnectSimulator, change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ServiceError, match=re.escape(f"contact bad: {named}")):
+        simulator.import_contacts([seed("good"), seed("bad", **change)])
+
+    assert simulator.contacts() == []
+
+
+def test_an_imported_contact_replaces_one_with_its_id(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed(References=[{"String": {"Name": "Case", "Value": "17"}}])])
+    simulator.import_contacts([seed()])
+
+    assert references_of(connect, "contact-1") == []
+
+
+def test_the_control_endpoints_do_what_the_methods_do(simulator: ConnectSimulator) -> None:
+    contacts = json.dumps({"contacts": [seed("first")]})
+
+    assert send(simulator, "GET", "/_simulator/health") == (200, {"status": "ok"})
+    assert send(simulator, "POST", "/_simulator/contacts", contacts) == (200, {"imported": 1})
+    status, answer = send(simulator, "POST", "/_simulator/contacts/first/transfer")
+    assert status == 200
+    assert send(simulator, "POST", f"/_simulator/contacts/{answer['ContactId']}/complete")[0] == 200
+    assert send(simulator, "GET", "/_simulator/contacts") == (200, {"contacts": simulator.contacts()})
+    assert send(simulator, "GET", "/_simulator/events") == (200, {"events": simulator.events})
+    assert send(simulator, "GET", "/_simulator/statistics") == (200, simulator.statistics())
+    assert [contact["Reached"][-1] for contact in simulator.contacts()] == ["COMPLETED", "COMPLETED"]
+    assert send(simulator, "POST", "/_simulator/contacts", "[]")[0] == 400
+    assert send(simulator, "POST", "/_simulator/contacts/nobody/complete")[0] == 404
+    assert send(simulator, "POST", "/_simulator/contacts/first/transfer")[0] == 409
+    assert send(simulator, "GET", "/_simulator/nothing")[0] == 404
+
+
+def test_a_stopped_simulator_answers_nobody(client_of: Callable[[ConnectSimulator], Any]) -> None:
+    with ConnectSimulator(quotas=UNLIMITED) as simulator:
+        connect = client_of(simulator)
+        contact_id = start_task(connect)  # from here on the client keeps a connection
+
+    with pytest.raises(EndpointConnectionError):
+        references_of(connect, contact_id)
+
+
+# The process
+
+
+def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
+    command = [sys.executable, "-m", "local.connect", "--port", "0", "--contacts", "local/contacts.json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            assert found, line
+            with urllib.request.urlopen(f"{found[0]}/_simulator/contacts", timeout=10) as response:  # noqa: S310 - http
+                contacts = json.load(response)["contacts"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+            output, errors = process.stdout.read(), process.stderr.read()
+        finally:
+            process.kill()
+
+    with (ROOT / "local" / "contacts.json").open(encoding="utf-8") as file:
+        assert [contact["Id"] for contact in contacts] == [contact["Id"] for contact in json.load(file)["contacts"]]
+    assert f"ContactId='{contacts[0]['Id']}'" in output
+    assert errors == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--quota", "ListContactReferences"], "ListContactReferences=10"),
+        (["--quota", "ListReferences=10"], "for example ListContactReferences=10"),
+        (["--page-size", "0"], "for example 2"),
+        (["--contacts", "pyproject.toml"], '{"contacts": ['),
+        (["--contacts", "no-such-file.json"], "no-such-file.json"),
+    ],
+)
+def test_the_process_names_an_option_it_cannot_use(options: list[str], problem: str) -> None:
+    command = [sys.executable, "-m", "local.connect", *options]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+    assert finished.returncode == 2
+    assert problem in finished.stderr
+    assert "Traceback" not in finished.stderr
