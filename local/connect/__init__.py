@@ -1,0 +1,16 @@
+"""A simulator of the Amazon Connect API: contacts, their references, their events, on one machine.
+
+The unmodified SDK talks to it through ``AWS_ENDPOINT_URL_CONNECT``. Six operations exist: StartTaskContact,
+CreateContact, UpdateContact, StopContact, DescribeContact and ListContactReferences. Requests are routed and validated
+by botocore's own model of the service, strictly; request signatures are not checked.
+
+From a shell ``python -m local.connect``, from Python::
+
+    with ConnectSimulator() as simulator:
+        connect = boto3.client("connect", endpoint_url=simulator.url)
+"""
+
+from local.connect.model import ServiceError
+from local.connect.server import ConnectSimulator
+
+__all__ = ["ConnectSimulator", "ServiceError"]
