@@ -1,0 +1,262 @@
+"""The running local system: started here, or found by the file that the process which started it left."""
+
+import gzip
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer
+
+from local.connect import ConnectSimulator
+from local.deployment import deploy
+from local.emulator import ROOT, SERVICE_EVENTS_PATH, Clients, Emulator, LocalSystemError, direct_open
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+DIRECTORY = ROOT / ".local"
+Json = dict[str, Any]
+
+# Long enough that a capture sees attachments in PROCESSING, short enough to see them settle.
+_SETTLE_SECONDS = 30
+
+
+class NotRunningError(LocalSystemError):
+    """No local system runs in the directory."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message of the dead-letter queue: its body, and the attributes that say why it is there."""
+
+    body: str
+    attributes: dict[str, str]
+
+    @property
+    def event_id(self) -> str | None:
+        """The event's id, if the body is an event that has one."""
+        try:
+            return str(json.loads(self.body)["id"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class System:
+    """A local system, of this process or another: where it answers, and what is deployed on it."""
+
+    pid: int
+    aws_url: str
+    connect_url: str
+    outputs: dict[str, str]
+
+    @cached_property
+    def clients(self) -> Clients:
+        """AWS clients for this system."""
+        return Clients(aws_url=self.aws_url, connect_url=self.connect_url)
+
+    def control_connect(self, path: str, body: object = None) -> Any:
+        """Call the simulator's control endpoint `/_simulator/<path>`: GET without a body, else POST.
+
+        Raises:
+            urllib.error.HTTPError: the simulator refuses.
+        """
+        return _call(f"{self.connect_url}/_simulator/{path}", body)
+
+    def connect_calls(self) -> int:
+        """How often ListContactReferences was called so far, throttled calls included."""
+        return int(self.control_connect("statistics")["operations"]["ListContactReferences"]["calls"])
+
+    def send(self, event: Json) -> str:
+        """Put an event where it comes from in AWS, and return the id it has there.
+
+        An event of an AWS service goes on the bus by the emulator's own way, a capture request on the queue as
+        reconcile puts it, any other on the bus with PutEvents. The bus gives a new id and the present time.
+
+        Raises:
+            LocalSystemError: the bus refuses it.
+        """
+        if event["source"] == "contact-references":
+            self.clients.sqs.send_message(QueueUrl=self.outputs["QueueUrl"], MessageBody=json.dumps(event))
+            return str(event.get("id"))
+        entry = {
+            "Source": event["source"],
+            "DetailType": event["detail-type"],
+            "Resources": event.get("resources", []),
+            "Detail": json.dumps(event["detail"]),
+        }
+        if event["source"].startswith("aws."):
+            answer = _call(self.aws_url + SERVICE_EVENTS_PATH, {"Entries": [entry]})
+        else:
+            answer = self.clients.events.put_events(Entries=[entry])  # type: ignore[list-item]  # built above
+        result = answer["Entries"][0]
+        if "EventId" not in result:
+            raise LocalSystemError(f"the event bus refuses it: {result['ErrorCode']}: {result['ErrorMessage']}")
+        return str(result["EventId"])
+
+    def matches_rule(self, event: Json) -> bool:
+        """Whether any rule of the default bus asks for the event."""
+        envelope = {"id": "", "account": "", "time": "", "region": "", "resources": []}
+        rules = self.clients.events.list_rules()["Rules"]
+        return any(
+            self.clients.events.test_event_pattern(
+                EventPattern=rule["EventPattern"], Event=json.dumps(envelope | event)
+            )["Result"]
+            for rule in rules
+            if "EventPattern" in rule
+        )
+
+    def queued(self) -> int:
+        """How many messages the queue holds: waiting, being worked on, or delayed after a failure."""
+        answer = self.clients.sqs.get_queue_attributes(
+            QueueUrl=self.outputs["QueueUrl"],
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
+            ],
+        )
+        return sum(map(int, answer["Attributes"].values()))
+
+    def wait_until_drained(self, seconds: float, *, report: Callable[[int], None] = lambda _: None) -> bool:
+        """Wait until the queue is empty; False if it isn't after so many seconds. Tells `report` the number."""
+        deadline = time.monotonic() + seconds
+        while True:
+            queued = self.queued()
+            report(queued)
+            if queued == 0 or time.monotonic() > deadline:
+                return queued == 0
+            time.sleep(0.1)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What is in the dead-letter queue, which stays as it is but for a few seconds' invisibility."""
+        letters: dict[str, MessageTypeDef] = {}
+        while True:
+            answer = self.clients.sqs.receive_message(
+                QueueUrl=self.outputs["DeadLetterQueueUrl"],
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=2,
+            )
+            found = {message["MessageId"]: message for message in answer.get("Messages", [])}
+            if found.keys() <= letters.keys():
+                break
+            letters |= found
+        for message in letters.values():
+            self.clients.sqs.change_message_visibility(
+                QueueUrl=self.outputs["DeadLetterQueueUrl"],
+                ReceiptHandle=message["ReceiptHandle"],
+                VisibilityTimeout=0,
+            )
+        return [
+            DeadLetter(
+                message["Body"],
+                {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()},
+            )
+            for message in letters.values()
+        ]
+
+    def ledger(self) -> list[Json]:
+        """All items of the ledger, by key: each contact's CONTACT item, then its references."""
+        deserialize = TypeDeserializer().deserialize
+        pages = self.clients.dynamodb.get_paginator("scan").paginate(
+            TableName=self.outputs["TableName"], ConsistentRead=True
+        )
+        items = [{name: deserialize(value) for name, value in item.items()} for page in pages for item in page["Items"]]
+        return sorted(items, key=lambda item: (item["pk"], item["sk"]))
+
+    def lake(self) -> dict[str, list[Json]]:
+        """The records of the lake, by the object that holds them."""
+        objects = {}
+        bucket = self.outputs["BucketName"]
+        for page in self.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for entry in page.get("Contents", []):
+                body = self.clients.s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                objects[entry["Key"]] = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+        return objects
+
+
+@contextmanager
+def start(
+    directory: Path, *, port: int = 0, keep: bool = False, report: Callable[[str], None] = print
+) -> Iterator[System]:
+    """Start the emulator and the simulator, deploy, and stop both at the end, however it comes.
+
+    The simulator runs in this process, with the contacts of `local/contacts.json`.
+
+    Args:
+        directory: for logs and state; `find` looks there too.
+        port: of the emulator; if 0, a free one, or with `keep` the one of the last run.
+        keep: go on with the data of the last run that kept it.
+        report: told each step.
+
+    Raises:
+        LocalSystemError: a system runs in the directory already, the port is taken, or a part did not start.
+    """
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        running = find(directory)
+    except NotRunningError:
+        pass
+    else:
+        raise LocalSystemError(
+            f"a local system runs already (process {running.pid}): stop it, or use another --directory"
+        )
+    file = _state_file(directory)
+    contacts = json.loads((ROOT / "local" / "contacts.json").read_text(encoding="utf-8"))["contacts"]
+    with (
+        Emulator(directory, port=port, keep=keep) as emulator,
+        ConnectSimulator(
+            events_endpoint=emulator.url + SERVICE_EVENTS_PATH, settle_seconds=_SETTLE_SECONDS
+        ) as simulator,
+    ):
+        emulator.start(connect_url=simulator.url)
+        report(f"AWS emulator on {emulator.url}, Connect simulator on {simulator.url}")
+        clients = Clients(aws_url=emulator.url, connect_url=simulator.url)
+        outputs = deploy(emulator.url, clients, log=directory / "deployment.log", report=report)
+        simulator.import_contacts(contacts)
+        system = System(os.getpid(), emulator.url, simulator.url, outputs)
+        try:
+            file.write_text(json.dumps(asdict(system), indent=2))
+            yield system
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def find(directory: Path) -> System:
+    """Return the system that runs in the directory.
+
+    Raises:
+        NotRunningError: there is none, or it ended without cleaning up.
+    """
+    file = _state_file(directory)
+    try:
+        system = System(**json.loads(file.read_text()))
+        with direct_open(f"{system.aws_url}/_ministack/health", timeout=10):
+            return system
+    except FileNotFoundError:
+        raise NotRunningError("no local system is running: start one with `python -m local up`") from None
+    except OSError:
+        raise NotRunningError(
+            f"no local system is running ({file} is left of one that ended): start one with `python -m local up`"
+        ) from None
+
+
+def _state_file(directory: Path) -> Path:
+    return directory / "system.json"
+
+
+def _call(url: str, body: object) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - http, loopback
+    with direct_open(request, timeout=60) as answer:
+        content = answer.read()
+    return json.loads(content) if content else None

@@ -1,0 +1,165 @@
+"""The commands as processes, in the environment of a developer with an AWS profile and a proxy."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from local.delivery import read_event
+from local.demo import find_missing
+from local.emulator import ROOT
+from local.system import DeadLetter, System
+from tests.system.conftest import Contacts
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+_URL = {"Url": {"Name": "account", "Value": "https://crm.example.com/1"}}
+
+
+def event_file(directory: Path, sample: str, contact_id: str) -> str:
+    """A file like `events/<sample>` about another contact."""
+    event = read_event(ROOT / "events" / sample)
+    event["detail"] |= {"contactId": contact_id, "initialContactId": contact_id}
+    file = directory / sample
+    file.write_text(json.dumps(event))
+    return str(file)
+
+
+def test_send_tells_that_a_contact_was_captured_and_that_a_second_reading_found_nothing_new(
+    run_local: Run, contacts: Contacts, tmp_path: Path
+) -> None:
+    contact_id = contacts.create(_URL)
+    file = event_file(tmp_path, "completed-voice.json", contact_id)
+    first, second = (run_local("send", file) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert f"captured contact {contact_id} with 1 references" in first.stdout
+    assert "nothing new" in second.stdout or "skipped" in second.stdout
+
+
+def test_send_tells_that_a_contact_connect_does_not_know_yet_is_tried_again(
+    run_local: Run, contacts: Contacts, tmp_path: Path
+) -> None:
+    contact_id = "5ca1ab1e-0000-4000-8000-000000000001"
+    result = run_local("send", "--wait", "3", event_file(tmp_path, "completed-minimal.json", contact_id))
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "tried again" in result.stdout
+    contacts.create(_URL, Id=contact_id)
+    contacts.complete()
+    entry, rows = contacts.rows(contact_id)
+    assert entry is not None
+    assert len(rows) == 1
+
+
+def test_send_tells_that_no_rule_asks_for_an_event(run_local: Run) -> None:
+    result = run_local("send", "events/public-voice-connected-to-agent.json")
+    assert result.returncode == 0, result.stderr
+    assert "no rule asks for it" in result.stdout
+
+
+def test_send_puts_a_capture_request_on_the_queue(run_local: Run, contacts: Contacts, tmp_path: Path) -> None:
+    contact_id = contacts.create(_URL)
+    result = run_local("send", event_file(tmp_path, "capture-request.json", contact_id))
+    assert result.returncode == 0, result.stderr
+    assert contacts.rows(contact_id)[0] is not None
+
+
+def test_send_tells_the_reason_of_a_dead_letter_and_fails(run_local: Run) -> None:
+    result = run_local("send", "events/missing-contact-id.json")
+    assert result.returncode == 1
+    assert "dead-letter queue" in result.stdout
+    assert "contactId is missing" in result.stdout
+
+
+def test_send_refuses_what_is_no_event(run_local: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file.json"
+    for content, complaint in (("{", "is not JSON"), ("[1]", "no EventBridge event"), ('{"Records": []}', "invoke")):
+        file.write_text(content)
+        result = run_local("send", str(file))
+        assert result.returncode == 1
+        assert result.stderr.startswith("error: ")
+        assert complaint in result.stderr
+    assert "no such file" in run_local("send", str(tmp_path / "none.json")).stderr
+
+
+def test_send_refuses_when_no_system_is_running(run_local: Run, tmp_path: Path) -> None:
+    result = run_local("send", "events/completed-voice.json", where=tmp_path)
+    assert result.returncode == 1
+    assert "python -m local up" in result.stderr
+
+
+def test_the_file_of_a_system_that_ended_is_not_taken_for_a_running_one(
+    run_local: Run, directory: Path, tmp_path: Path
+) -> None:
+    left = json.loads((directory / "system.json").read_text()) | {"aws_url": "http://127.0.0.1:9"}
+    (tmp_path / "system.json").write_text(json.dumps(left))
+    result = run_local("send", "events/completed-voice.json", where=tmp_path)
+    assert result.returncode == 1
+    assert "of one that ended" in result.stderr
+
+
+def test_invoke_prints_the_result(run_local: Run) -> None:
+    result = run_local("invoke", "events/completed-email.json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["contact_id"] == "40000000-0000-4000-8000-000000000004"
+
+
+def test_invoke_of_a_batch_prints_which_messages_failed(run_local: Run) -> None:
+    result = run_local("invoke", "events/sqs-batch.json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout).keys() == {"batchItemFailures"}
+
+
+def test_invoke_fails_when_the_function_does(run_local: Run) -> None:
+    result = run_local("invoke", "events/missing-contact-id.json")
+    assert result.returncode == 1
+    assert "contactId is missing" in result.stderr
+
+
+def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> None:
+    result = run_local("up")
+    assert result.returncode == 1
+    assert "runs already" in result.stderr
+
+
+def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
+    result = run_local("demo")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Every contact is accounted for" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    for shown in (
+        "CONTACT_ANALYSIS",
+        "UNKNOWN",
+        "PROCESSING",
+        "detail.contactId is missing",
+        "captures/completed_date=",
+    ):
+        assert shown in result.stdout
+
+
+def test_the_demo_would_notice_what_is_missing(system: System, contacts: Contacts) -> None:
+    references = [{"Url": {"Name": str(number), "Value": "https://example.com"}} for number in range(3)]
+    contact_id = contacts.create(*references)
+    contacts.complete(contact_id)
+    ledger, lake = system.ledger(), system.lake()
+
+    def problems(**changed: object) -> list[str]:
+        stored = {"contact_ids": [contact_id], "malformed": "an id", "letters": [], "ledger": ledger, "lake": lake}
+        return find_missing(system, **(stored | changed))  # type: ignore[arg-type]  # its keywords
+
+    dead = "the malformed event is not in the dead-letter queue with its reason"
+    assert problems() == [dead]
+    letters = [DeadLetter('{"id": "an id"}', {"reason": "known"}), DeadLetter("not JSON", {"reason": "new"})]
+    assert problems(letters=letters[:1]) == []
+    assert problems(letters=letters) == ["event None is in the dead-letter queue: new"]
+    last_row = next(item for item in ledger if item["contact_id"] == contact_id and item["sk"] != "CONTACT")
+    assert problems(ledger=[item for item in ledger if item != last_row]) == [
+        f"contact {contact_id} in the ledger: 1 references missing, 0 too many",
+        dead,
+    ]
+    assert problems(ledger=[]) == [f"contact {contact_id} has no complete CONTACT item in the ledger", dead]
+    assert problems(lake={}) == [
+        f"contact {contact_id} has no CONTACT record of its capture in the lake",
+        f"contact {contact_id} in the lake: 3 references missing, 0 too many",
+        dead,
+    ]
