@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 import time
 import urllib.error
 import urllib.parse
@@ -164,15 +165,26 @@ def _shown_value(row: Json) -> str:
 
 
 def _show_lake(console: Console, lake: dict[str, list[Json]]) -> None:
-    table = Table(title="The lake (S3)", title_justify="left")
-    table.add_column("object", overflow="fold")
-    table.add_column("contacts", justify="right")
-    table.add_column("references", justify="right")
+    table = Table(title="The lake (S3)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("object, and its rows by contact")
     for key, records in sorted(lake.items()):
-        kinds = Counter(record["record_type"] for record in records)
-        table.add_row(key, str(kinds["CONTACT"]), str(kinds["REFERENCE"]))
+        table.add_section()
+        table.add_row(_shown_key(key), style="bold")
+        for contact_id in dict.fromkeys(record["contact_id"] for record in records):
+            kinds = Counter[str](
+                str(record.get("reference_type", record["record_type"]))
+                for record in records
+                if record["contact_id"] == contact_id
+            )
+            rows = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+            table.add_row(textwrap.fill(f"  …{contact_id[-6:]}  {rows}", 98, subsequent_indent=" " * 11))
     console.print()
     console.print(table)
+
+
+def _shown_key(key: str) -> str:
+    """Shorten the unique part of an object's name, so that it fits on a line."""
+    return re.sub(r"-[0-9a-f]{24}", "-…", key)
 
 
 def _show_dead_letters(console: Console, letters: list[DeadLetter]) -> None:

@@ -146,19 +146,21 @@ class Emulator:
     stopped together with the function processes it started; it also stops by itself when this process dies.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, keep: bool = False) -> None:
+    def __init__(self, directory: Path, *, port: int = 0, keep: bool = False, enforce_iam: bool = False) -> None:
         """Take the port.
 
         Args:
             directory: for the log and all else it writes; made if it is not there.
             port: to listen on; if 0, a free one, or the one of the kept state, whose queues' URLs have it in them.
             keep: save all resources and data in `directory/state` at the end, and start from there.
+            enforce_iam: refuse what a role's policy, a bucket's or a queue's does not allow.
 
         Raises:
             LocalSystemError: the port is taken, or not the one of the kept state.
         """
         self._directory = directory
         self._keep = keep
+        self._enforce_iam = enforce_iam
         port_file = directory / "state" / "port"
         kept_port = int(port_file.read_text()) if keep and port_file.exists() else port
         if port not in (0, kept_port):
@@ -199,6 +201,7 @@ class Emulator:
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "MINISTACK_REGION": REGION,
+            "AUTH": str(self._enforce_iam).lower(),
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             # It sweeps containers of earlier runs when it finds a Docker daemon: this system has none there.

@@ -185,7 +185,12 @@ class System:
 
 @contextmanager
 def start(
-    directory: Path, *, port: int = 0, keep: bool = False, report: Callable[[str], None] = print
+    directory: Path,
+    *,
+    port: int = 0,
+    keep: bool = False,
+    enforce_iam: bool = False,
+    report: Callable[[str], None] = print,
 ) -> Iterator[System]:
     """Start the emulator and the simulator, deploy, and stop both at the end, however it comes.
 
@@ -195,6 +200,7 @@ def start(
         directory: for logs and state; `find` looks there too.
         port: of the emulator; if 0, a free one, or with `keep` the one of the last run.
         keep: go on with the data of the last run that kept it.
+        enforce_iam: refuse what a role's policy, a bucket's or a queue's does not allow.
         report: told each step.
 
     Raises:
@@ -213,7 +219,7 @@ def start(
     file = _state_file(directory)
     contacts = json.loads((ROOT / "local" / "contacts.json").read_text(encoding="utf-8"))["contacts"]
     with (
-        Emulator(directory, port=port, keep=keep) as emulator,
+        Emulator(directory, port=port, keep=keep, enforce_iam=enforce_iam) as emulator,
         ConnectSimulator(
             events_endpoint=emulator.url + SERVICE_EVENTS_PATH, settle_seconds=_SETTLE_SECONDS
         ) as simulator,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from contact_references.contact import Completion, Scope, parse_completion
 from contact_references.report import COUNTS, SECONDS_TO_CAPTURE
+from tests.unit.conftest import System
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -67,3 +69,18 @@ def test_the_costs_add_up() -> None:
     costs = [float(cost) for cost in re.findall(r"\| (\d+\.\d\d) \|$", README, re.MULTILINE)]
     [total] = re.findall(r"\| \*\*(\d+\.\d\d)\*\* \|$", README, re.MULTILINE)
     assert sum(costs) == pytest.approx(float(total))
+
+
+def test_its_row_is_what_is_captured(system: System) -> None:
+    [text] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    row = json.loads(text)
+    seeds = json.loads((ROOT / "local" / "contacts.json").read_text())["contacts"]
+    system.connect.contacts = {seed["Id"]: seed["References"] for seed in seeds}
+    event = json.loads((ROOT / "events" / "completed-malformed-arn.json").read_text())
+    completion = parse_completion(
+        event, scope=Scope("us-east-1", "111122223333"), completion_types=frozenset({"COMPLETED"})
+    )
+    assert isinstance(completion, Completion)
+    system.capture(completion)
+    _, captured = system.items(row["contact_id"])
+    assert captured | {"captured_at": ""} == row | {"captured_at": "", "schema_version": "1"}
