@@ -24,7 +24,7 @@ demo: setup  ## the main job on real events: deploy to a local AWS and Connect, 
 	@$(BIN)/python -m local demo
 
 test: setup  ## every test, the deployed system's included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: setup  ## lint, format and types
 	@$(BIN)/ruff check .

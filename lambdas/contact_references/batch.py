@@ -246,7 +246,8 @@ class Capturer:
             # The references stay as they were read, but with more known this is another capture, and takes
             # the next name.
             name = entry.checked_at + _MILLISECOND
-            capture = replace(holding.capture, contact=target.contact, captured_at=name)
+            event_id = target.latest.event_id
+            capture = replace(holding.capture, contact=target.contact, captured_at=name, event_id=event_id)
         return [(target, _Plan(target.named_apart(capture), holding))]
 
     def _append_to_lake(self, plans: "Sequence[tuple[_Target, _Plan]]") -> None:
@@ -279,7 +280,11 @@ def _targets(completions: Iterable[Completion]) -> dict[ContactKey, _Target]:
 def _accept_unknown_legs(targets: Mapping[ContactKey, _Target]) -> None:
     """Let a leg that Connect does not know, but whose initial contact it does, have no references of its own."""
     for target in targets.values():
-        initial = targets[replace(target.contact.key, contact_id=target.contact.initial_contact_id)]
-        is_known = initial.is_open or (isinstance(initial.result, Result) and initial.entry is not None)
-        if isinstance(target.result, ContactNotFoundError) and initial is not target and is_known:
+        if not isinstance(target.result, ContactNotFoundError):
+            continue
+        initial_key = replace(target.contact.key, contact_id=target.contact.initial_contact_id)
+        initial = targets.get(initial_key)
+        if initial is None or initial is target:
+            continue
+        if initial.is_open or (isinstance(initial.result, Result) and initial.entry is not None):
             target.result = None

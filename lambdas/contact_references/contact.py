@@ -108,8 +108,11 @@ class Contact:
         True
         """
         first, then = (earlier, self) if earlier.completion_seen >= self.completion_seen else (self, earlier)
+        names_itself = first.initial_contact_id == first.key.contact_id
         return replace(
             first,
+            # A report without an initial contact was taken to name the contact itself: another one knows more.
+            initial_contact_id=then.initial_contact_id if names_itself else first.initial_contact_id,
             channel=first.channel or then.channel,
             initiation_method=first.initiation_method or then.initiation_method,
             completed_at=first.completed_at or then.completed_at,

@@ -218,6 +218,19 @@ def test_a_leg_that_connect_does_not_know_has_no_references_if_its_initial_conta
     assert [item["sk"] for item in system.items("leg")] == ["CONTACT"]
 
 
+def test_a_leg_known_from_before_is_captured_without_its_chain_being_named(system: System) -> None:
+    system.connect.contacts |= {"first": [], "leg": [url("on leg")]}
+    system.capture(completion("leg", initial_contact_id="first"))
+    system.clock.advance(minutes=5)
+    del system.connect.contacts["leg"]
+    [result] = system.capture(completion("leg", at=LATER))
+    assert isinstance(result, ContactNotFoundError)
+    system.connect.contacts["leg"] = [url("changed")]
+    [result] = system.capture(completion("leg", at=LATER))
+    assert result.outcome == "captured"
+    assert system.items("leg")[0]["initial_contact_id"] == "first"
+
+
 @pytest.mark.parametrize(("age", "error"), [(59, ContactNotFoundError), (61, PermanentError)])
 def test_a_contact_that_connect_does_not_know_is_retried_while_its_event_is_young(
     system: System, age: int, error: type[Exception]
