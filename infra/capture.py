@@ -232,7 +232,6 @@ def _statements(
         allow(
             [
                 "dynamodb:BatchGetItem",
-                "dynamodb:GetItem",
                 "dynamodb:Query",
                 "dynamodb:PutItem",
                 "dynamodb:UpdateItem",

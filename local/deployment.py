@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from local.emulator import ACCOUNT, REGION, ROOT, LocalSystemError, child_environment, kill_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from local.emulator import Clients
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 _CLOUD_ASSEMBLY = ROOT / ".local" / "cdk.out"
 
 
-def deploy(aws_url: str, clients: "Clients", *, log: "Path", report: "Callable[[str], None]") -> dict[str, str]:
+def deploy(
+    aws_url: str, clients: "Clients", *, context: "Mapping[str, str]", log: "Path", report: "Callable[[str], None]"
+) -> dict[str, str]:
     """Bootstrap the emulator's account if it is not, and deploy all stacks.
 
     Args:
         aws_url: where the emulator answers.
         clients: of the same emulator.
+        context: CDK context that differs from cdk.json.
         log: file for all that the CDK CLI prints.
         report: told each step.
 
@@ -45,6 +48,7 @@ def deploy(aws_url: str, clients: "Clients", *, log: "Path", report: "Callable[[
     outputs = log.with_suffix(".outputs.json")
     outputs.unlink(missing_ok=True)
     deploy_all = ["deploy", "--all", "--require-approval=never", "--progress=events"]
+    deploy_all += [f"--context={key}={value}" for key, value in context.items()]
     files = ["--output", str(_CLOUD_ASSEMBLY), "--outputs-file", str(outputs)]
     _CLOUD_ASSEMBLY.parent.mkdir(parents=True, exist_ok=True)
     with _CLOUD_ASSEMBLY.with_suffix(".lock").open("w") as lock:

@@ -10,7 +10,7 @@ asset.
 | Amazon Connect is `local.connect`, which `AWS_ENDPOINT_URL_CONNECT` in the emulator's environment leads to | ministack has no Connect; functions inherit its environment |
 | functions run as processes of this Python, with this virtual environment in reach | no containers; a dependency missing from the asset shows only in tests/infra |
 | batches hold at most 10 messages, and the batching window is ignored | ministack |
-| IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/infra asserts them on the template |
+| IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |
 | a function's standard error is in the emulator's log file, not in its log group | ministack |
 """  # noqa: E501 - rows of a table
 
@@ -146,21 +146,21 @@ class Emulator:
     stopped together with the function processes it started; it also stops by itself when this process dies.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, keep: bool = False, enforce_iam: bool = False) -> None:
+    def __init__(self, directory: Path, *, port: int = 0, keep: bool = False, launcher: str = "local.launcher") -> None:
         """Take the port.
 
         Args:
             directory: for the log and all else it writes; made if it is not there.
             port: to listen on; if 0, a free one, or the one of the kept state, whose queues' URLs have it in them.
             keep: save all resources and data in `directory/state` at the end, and start from there.
-            enforce_iam: refuse what a role's policy, a bucket's or a queue's does not allow.
+            launcher: the module that is the emulator's process.
 
         Raises:
             LocalSystemError: the port is taken, or not the one of the kept state.
         """
         self._directory = directory
         self._keep = keep
-        self._enforce_iam = enforce_iam
+        self._launcher = launcher
         port_file = directory / "state" / "port"
         kept_port = int(port_file.read_text()) if keep and port_file.exists() else port
         if port not in (0, kept_port):
@@ -201,7 +201,7 @@ class Emulator:
             "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "MINISTACK_REGION": REGION,
-            "AUTH": str(self._enforce_iam).lower(),
+            "AUTH": "false",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             # It sweeps containers of earlier runs when it finds a Docker daemon: this system has none there.
@@ -216,7 +216,7 @@ class Emulator:
         with self._listener, self.log.open("wb") as log:
             # Its own process group: Ctrl-C in a terminal reaches only this process, which then stops it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "local.launcher", str(self._listener.fileno())],
+                [sys.executable, "-m", self._launcher, str(self._listener.fileno())],
                 cwd=ROOT,
                 env=environment,
                 pass_fds=[self._listener.fileno()],

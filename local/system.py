@@ -5,7 +5,7 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -189,7 +189,9 @@ def start(
     *,
     port: int = 0,
     keep: bool = False,
-    enforce_iam: bool = False,
+    launcher: str = "local.launcher",
+    context: Mapping[str, str] | None = None,
+    quotas: Mapping[str, float] | None = None,
     report: Callable[[str], None] = print,
 ) -> Iterator[System]:
     """Start the emulator and the simulator, deploy, and stop both at the end, however it comes.
@@ -200,7 +202,9 @@ def start(
         directory: for logs and state; `find` looks there too.
         port: of the emulator; if 0, a free one, or with `keep` the one of the last run.
         keep: go on with the data of the last run that kept it.
-        enforce_iam: refuse what a role's policy, a bucket's or a queue's does not allow.
+        launcher: the module that is the emulator's process.
+        context: CDK context of the deployment, where it is to differ from cdk.json.
+        quotas: of the simulator, where they are to differ from its defaults.
         report: told each step.
 
     Raises:
@@ -219,15 +223,16 @@ def start(
     file = _state_file(directory)
     contacts = json.loads((ROOT / "local" / "contacts.json").read_text(encoding="utf-8"))["contacts"]
     with (
-        Emulator(directory, port=port, keep=keep, enforce_iam=enforce_iam) as emulator,
+        Emulator(directory, port=port, keep=keep, launcher=launcher) as emulator,
         ConnectSimulator(
-            events_endpoint=emulator.url + SERVICE_EVENTS_PATH, settle_seconds=_SETTLE_SECONDS
+            events_endpoint=emulator.url + SERVICE_EVENTS_PATH, settle_seconds=_SETTLE_SECONDS, quotas=quotas
         ) as simulator,
     ):
         emulator.start(connect_url=simulator.url)
         report(f"AWS emulator on {emulator.url}, Connect simulator on {simulator.url}")
         clients = Clients(aws_url=emulator.url, connect_url=simulator.url)
-        outputs = deploy(emulator.url, clients, log=directory / "deployment.log", report=report)
+        log = directory / "deployment.log"
+        outputs = deploy(emulator.url, clients, context=context or {}, log=log, report=report)
         simulator.import_contacts(contacts)
         system = System(os.getpid(), emulator.url, simulator.url, outputs)
         try:

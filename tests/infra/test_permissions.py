@@ -57,7 +57,6 @@ def test_the_role_may_do_exactly_what_the_function_does(default: Any) -> None:
             (f"dynamodb:{action}", f"arn:aws:dynamodb:{here}:table/{table}", "")
             for action in (
                 "BatchGetItem",
-                "GetItem",
                 "Query",
                 "PutItem",
                 "UpdateItem",
