@@ -10,6 +10,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
 )
+from botocore.parsers import ResponseParserError
 
 from contact_references.errors import CaptureError, ConfigurationError, PermanentError, RetriableError
 
@@ -46,6 +47,8 @@ def translated_errors(operation: str, reactions: Mapping[str, type[CaptureError]
         raise kind(code or str(status), f"{operation} answered {status} {code}".rstrip()) from None
     except ParamValidationError:
         raise PermanentError("ParamValidationError", f"{operation} can't be asked for this") from None
+    except ResponseParserError:
+        raise RetriableError("ResponseParserError", f"{operation} answered what can't be read") from None
     except BotoCoreError as error:
         name = type(error).__name__
         is_passing = not isinstance(error, NoCredentialsError | CredentialRetrievalError)

@@ -76,13 +76,37 @@ class _Target:
     def latest(self) -> Completion:
         return max(self.completions, key=lambda completion: completion.event_time or datetime.min.replace(tzinfo=UTC))
 
+    @property
+    def is_redelivered(self) -> bool:
+        return any(completion.redelivered for completion in self.completions)
+
     def is_covered_by(self, entry: Entry) -> bool:
-        """Whether the ledger's reading is from after everything that was reported here, or because of it."""
+        """Whether the ledger's reading is because of all that was reported here, or from after it.
+
+        Of an event that was tried before, only the former: the lake may have what that attempt left.
+        """
         return entry.is_complete and all(
             (completion.event_id is not None and completion.event_id == entry.event_id)
-            or (completion.event_time is not None and completion.event_time + _WHOLE_SECOND <= entry.checked_at)
+            or (
+                completion.event_time is not None
+                and completion.event_time + _WHOLE_SECOND <= entry.checked_at
+                and not completion.redelivered
+            )
             for completion in self.completions
         )
+
+    def may_have_overtaken(self, entry: Entry) -> bool:
+        """Whether the lake may have a newer capture than the ledger: of this attempt, or of one that was cut off."""
+        if self.in_lake is not None:
+            return entry.captured_at < self.in_lake.captured_at
+        return self.is_redelivered and self.reading is not None and entry.captured_at < self.reading.captured_at
+
+    def is_newer_than(self, entry: Entry) -> bool:
+        """Whether the reading is newer than the ledger's, or is the one that the ledger has begun to take."""
+        if self.reading is None:
+            return False
+        is_begun = not entry.is_complete and self.in_lake is not None and entry.captured_at == self.in_lake.captured_at
+        return is_begun or entry.checked_at < self.reading.captured_at
 
     def skip(self, reason: str) -> None:
         count = self.entry.reference_count if self.entry else 0
@@ -229,14 +253,15 @@ class Capturer:
                 raise ContendedError("Contended", "the contact's entry is gone")
             return [(target, _Plan(target.named_apart(reading), None))]
         target.contact = target.contact.known_since(entry.contact)
-        if reading is not None and entry.checked_at < reading.captured_at:
+        if reading is not None and target.is_newer_than(entry):
             capture = replace(reading, contact=target.contact)
             holding = self._ledger.find_holding(entry)
-            if target.in_lake is None and holding.is_whole and capture.says_the_same_as(holding.capture):
+            is_known = holding.is_whole and capture.says_the_same_as(holding.capture)
+            if is_known and not target.may_have_overtaken(entry):
                 self._ledger.confirm(entry, capture.captured_at)
                 target.succeed(capture, "unchanged")
                 return []
-        elif target.contact == entry.contact:
+        elif entry.is_complete and target.contact == entry.contact and not target.may_have_overtaken(entry):
             target.skip("a newer capture is there")
             return []
         else:

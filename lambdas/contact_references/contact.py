@@ -123,13 +123,15 @@ class Contact:
 class Completion:
     """One report that a contact has completed: a contact event, or a request to capture it all the same.
 
-    `requested` is the reason that a capture request gives; None says that it is a contact event.
+    `requested` is the reason that a capture request gives; None says that it is a contact event. `redelivered`
+    says that it was tried before: the attempt failed, or was cut off anywhere.
     """
 
     contact: Contact
     event_id: str | None
     event_time: datetime | None
     requested: str | None = None
+    redelivered: bool = False
 
     @property
     def initial_contact(self) -> Contact | None:

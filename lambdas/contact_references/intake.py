@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from contact_references.batch import Capturer, Outcome, Result
 from contact_references.contact import Completion, ContactKey, OtherEvent, Scope, parse_completion
@@ -63,7 +64,7 @@ class Intake:
                 failures.append((message, error))
             else:
                 if isinstance(completion, Completion):
-                    completions.append((message, completion))
+                    completions.append((message, replace(completion, redelivered=message.receive_count > 1)))
                 else:
                     self._report.other_event(completion.contact_id)
         if completions:

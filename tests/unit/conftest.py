@@ -3,8 +3,9 @@
 import gzip
 import itertools
 import json
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from contact_references.batch import Capturer
@@ -73,11 +75,11 @@ class FakeConnect:
             status, code = self.failures.pop(0)
             if status == 0:
                 raise ConnectionResetError
-            return _response(request, status, {"message": "secret value"}, code)
+            return respond(request, status, {"message": "secret value"}, code)
         if len(types) > 6 or not set(types) <= set(ALL_TYPES):
-            return _response(request, 400, {}, "InvalidParameterException")
+            return respond(request, 400, {}, "InvalidParameterException")
         if contact_id not in self.contacts:
-            return _response(request, 404, {}, "ResourceNotFoundException")
+            return respond(request, 404, {}, "ResourceNotFoundException")
         known = ENTERED_TYPES | PRODUCED_TYPES
         asked = [m for m in self.contacts[contact_id] if known.get(next(iter(m)), "ATTACHMENT") in types]
         start = int(query.get("nextToken", ["0"])[0])
@@ -86,10 +88,10 @@ class FakeConnect:
         if self.repeats_token:
             token = "1"  # noqa: S105 - no secret
         body = json.dumps({"ReferenceSummaryList": asked[start : start + size], "NextToken": token}).encode()
-        return _response(request, 200, self.rewrite(body))
+        return respond(request, 200, self.rewrite(body))
 
 
-def _response(request: AWSPreparedRequest, status: int, body: Any, code: str = "") -> AWSResponse:
+def respond(request: AWSPreparedRequest, status: int, body: Any, code: str = "") -> AWSResponse:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers: Any = {"content-type": "application/json", **({"x-amzn-errortype": code} if code else {})}
 
@@ -98,6 +100,141 @@ def _response(request: AWSPreparedRequest, status: int, body: Any, code: str = "
             yield self.read()
 
     return AWSResponse(request.url, status, headers, Raw(raw))
+
+
+Item = dict[str, Any]
+Key = tuple[str, str]
+
+
+class FakeDynamoDB:
+    """The DynamoDB calls that the ledger makes, in memory: what takes thousands of captures can't wait for moto.
+
+    Parameters and answers are the wire's. It refuses what the service refuses (`ClientError` from `call`, the
+    answer of an HTTP request from `answer`) and fails on an expression that the ledger is not known to use.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[Key, Item] = {}
+        self.rows_a_page = 60
+        """The service's pages end at a megabyte; shorter ones are met more often."""
+
+    def answer(self, request: AWSPreparedRequest) -> AWSResponse:
+        """Answer a request of the SDK's client."""
+        target, body = request.headers["X-Amz-Target"], request.body
+        assert isinstance(body, bytes)
+        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        try:
+            return respond(request, 200, self.call(operation, json.loads(body)))
+        except ClientError as error:
+            refusal = {
+                "__type": f"com.amazonaws.dynamodb.v20120810#{error.response['Error']['Code']}",
+                **error.response,
+            }
+            return respond(request, 400, refusal)
+
+    def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Do what one operation asks for."""
+        calls: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "BatchGetItem": self._batch_get,
+            "Query": self._query,
+            "PutItem": lambda put: self._transact([{"Put": put}], "PutItem"),
+            "UpdateItem": self._update,
+            "TransactWriteItems": lambda parameters: self._transact(parameters["TransactItems"], "TransactWriteItems"),
+        }
+        return calls[operation](parameters)
+
+    def _batch_get(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        [(table, request)] = parameters["RequestItems"].items()
+        assert request["ConsistentRead"] is True
+        keys = [_key(key) for key in request["Keys"]]
+        _require(0 < len(keys) <= 100 and len(set(keys)) == len(keys), "BatchGetItem")
+        return {"Responses": {table: [self.items[key] for key in keys if key in self.items]}, "UnprocessedKeys": {}}
+
+    def _query(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        assert parameters["KeyConditionExpression"] == "pk = :pk AND begins_with(sk, :rows)"
+        assert parameters["ConsistentRead"] is True
+        values = parameters["ExpressionAttributeValues"]
+        start = _key(parameters["ExclusiveStartKey"]) if "ExclusiveStartKey" in parameters else ("", "")
+        found = sorted(
+            key
+            for key in self.items
+            if key[0] == values[":pk"]["S"] and key[1].startswith(values[":rows"]["S"]) and key > start
+        )
+        page = {"Items": [self.items[key] for key in found[: self.rows_a_page]]}
+        if len(found) <= self.rows_a_page:
+            return page
+        pk, sk = found[self.rows_a_page - 1]
+        return page | {"LastEvaluatedKey": {"pk": {"S": pk}, "sk": {"S": sk}}}
+
+    def _update(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        changed = re.fullmatch(r"SET (\w+) = (:\w+)", parameters["UpdateExpression"])
+        assert changed is not None
+        key, values = _key(parameters["Key"]), parameters["ExpressionAttributeValues"]
+        if not _holds(self.items.get(key), parameters, also_used={changed[2]}):
+            raise _refusal("ConditionalCheckFailedException", "UpdateItem")
+        self.items[key] = self.items[key] | {changed[1]: values[changed[2]]}
+        return {}
+
+    def _transact(self, actions: list[dict[str, Any]], operation: str) -> dict[str, Any]:
+        keys = [_key(action.get("Key") or action["Item"]) for of in actions for action in of.values()]
+        puts = {_key(of["Put"]["Item"]): of["Put"]["Item"] for of in actions if "Put" in of}
+        _require(len(keys) <= 100 and len(set(keys)) == len(keys), operation)
+        sizes = [_checked_size(item, operation) for item in puts.values()]
+        _require(sum(sizes) <= 4 * 1024 * 1024, operation)
+        held = [_holds(self.items.get(key), next(iter(of.values()))) for key, of in zip(keys, actions, strict=True)]
+        if not all(held):
+            if operation == "PutItem":
+                raise _refusal("ConditionalCheckFailedException", operation)
+            reasons = [{"Code": "None" if is_held else "ConditionalCheckFailed"} for is_held in held]
+            raise _refusal("TransactionCanceledException", operation, CancellationReasons=reasons)
+        for key, action in zip(keys, actions, strict=True):
+            if "Delete" in action:
+                self.items.pop(key, None)
+        self.items |= puts
+        return {}
+
+
+def _key(item: Item) -> Key:
+    key = (item["pk"]["S"], item["sk"]["S"])
+    _require(0 < len(key[0].encode()) <= 2048 and 0 < len(key[1].encode()) <= 1024, "a key")
+    return key
+
+
+def _checked_size(item: Item, operation: str) -> int:
+    size = 0
+    for name, value in item.items():
+        [(kind, content)] = value.items()
+        size += len(name) + (len(content.encode()) if kind == "S" else 21 if kind == "N" else 1)
+        if kind == "N":
+            digits = re.sub(r"[eE].*|[^0-9]", "", content).strip("0")
+            _require(len(digits) <= 38, operation)
+        if name == "value_key":
+            _require(kind == "S" and 0 < len(content.encode()) <= 2048, operation)
+    _require(size <= 400 * 1024, operation)
+    return size
+
+
+def _holds(item: Item | None, action: dict[str, Any], *, also_used: Iterable[str] = ()) -> bool:
+    """Whether the action's condition holds of the item; values that nothing uses are refused, as by the service."""
+    expression, values = action.get("ConditionExpression"), action.get("ExpressionAttributeValues", {})
+    if expression is None or expression == "attribute_not_exists(pk)":
+        _require(set(values) == set(also_used), "a condition")
+        return expression is None or item is None
+    terms = [re.fullmatch(r"(\w+) = (:\w+)", term) for term in expression.split(" AND ")]
+    pairs = [(term[1], term[2]) for term in terms if term]
+    assert len(pairs) == len(terms), f"the fake does not know {expression}"
+    _require(set(values) == {value for _, value in pairs} | set(also_used), "a condition")
+    return item is not None and all(item.get(name) == values[value] for name, value in pairs)
+
+
+def _refusal(code: str, operation: str, **more: Any) -> ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 400}, **more}
+    return ClientError(answer, operation)
+
+
+def _require(is_met: bool, operation: str) -> None:
+    if not is_met:
+        raise _refusal("ValidationException", operation)
 
 
 class Clock:
@@ -144,19 +281,23 @@ class System(SimpleNamespace):
 
     def lake_snapshot(self) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
         """What the lake says is true: of each contact the newest CONTACT record and the references by its name."""
-        records = list(itertools.chain.from_iterable(self.lake().values()))
-        newest: dict[str, dict[str, Any]] = {}
-        rows = defaultdict(list)
-        for record in sorted(records, key=lambda record: record["captured_at"]):
-            if record["record_type"] == "CONTACT":
-                newest[record["contact_id"]] = record
-            else:
-                rows[record["contact_id"], record["captured_at"]].append(record)
-        return {name: (record, rows[name, record["captured_at"]]) for name, record in newest.items()}
+        return snapshot(itertools.chain.from_iterable(self.lake().values()))
 
     def capture(self, *completions: Completion, time_left: float = 900) -> list[Any]:
         """Capture, and return the results in the order of the contacts."""
         return list(self.capturer.capture(completions, time_left=lambda: time_left).values())
+
+
+def snapshot(records: Iterable[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Read the lake's records as the contract says: of each contact, what its newest CONTACT record names."""
+    newest: dict[str, dict[str, Any]] = {}
+    rows = defaultdict(list)
+    for record in sorted(records, key=lambda record: str(record["captured_at"])):
+        if record["record_type"] == "CONTACT":
+            newest[record["contact_id"]] = record
+        else:
+            rows[record["contact_id"], record["captured_at"]].append(record)
+    return {name: (record, rows[name, record["captured_at"]]) for name, record in newest.items()}
 
 
 def completion(contact_id: str = "a", *, at: datetime = NOON, event_id: str | None = None, **of: Any) -> Completion:

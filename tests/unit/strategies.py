@@ -1,5 +1,9 @@
-"""References as contacts may have them: every type, odd names, unicode, lone surrogates, values of any kind."""
+"""References as contacts may have them: every type, odd names, unicode, lone surrogates, values of any kind.
 
+And JSON that is not what it should be.
+"""
+
+import copy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -53,3 +57,41 @@ def members() -> st.SearchStrategy[dict[str, Any]]:
     )
     unknown = st.tuples(st.just("Mood"), st.fixed_dictionaries({"Name": names, "Score": st.integers()}))
     return st.one_of(entered, produced, unknown).map(lambda pair: {pair[0]: pair[1]})
+
+
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", " ", "\x00", "é", "9" * 5000])
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+"""Any JSON value."""
+
+
+@st.composite
+def mutated(draw: st.DrawFn, originals: st.SearchStrategy[Any]) -> Any:
+    """Draw a JSON value with some of its parts left out, replaced, renamed or added."""
+    value = copy.deepcopy(draw(originals))
+    for _ in range(draw(st.integers(1, 4))):
+        place = value
+        while isinstance(place, dict) and (inner := [name for name in place if isinstance(place[name], dict)]):
+            if draw(st.booleans()):
+                break
+            place = place[draw(st.sampled_from(inner))]
+        if not isinstance(place, dict) or not place:
+            return draw(junk)
+        name = draw(st.sampled_from(sorted(place)))
+        match draw(st.sampled_from(["drop", "replace", "upper", "title", "add"])):
+            case "drop":
+                del place[name]
+            case "replace":
+                place[name] = draw(junk)
+            case "add":
+                place[draw(texts)] = draw(junk)
+            case way:
+                place[name.upper() if way == "upper" else name[:1].upper() + name[1:]] = place.pop(name)
+    return value

@@ -451,6 +451,42 @@ def test_a_writer_that_was_overtaken_gets_no_row_in(system: System) -> None:
     assert_ledger_is_lake(system)
 
 
+def test_a_large_capture_whose_first_write_is_never_answered_is_captured_all_the_same(system: System) -> None:
+    system.connect.contacts["a"] = [url(str(number)) for number in range(110)]
+
+    def write_twice(params: Any, **_: object) -> None:
+        system.dynamodb.meta.events.unregister("provide-client-params.dynamodb.PutItem", write_twice)
+        system.dynamodb.put_item(**params)  # the SDK's second try meets what its first one wrote
+
+    system.dynamodb.meta.events.register("provide-client-params.dynamodb.PutItem", write_twice)
+    [result] = system.capture(completion("a"))
+    assert (result.outcome, result.reference_count) == ("captured", 110)
+    assert len(names(system)) == 110
+    assert_ledger_is_lake(system)
+
+
+def test_what_a_cut_off_attempt_left_in_the_lake_does_not_outlive_a_change_back(system: System) -> None:
+    system.connect.contacts["a"] = [url("x")]
+    system.capture(completion("a"))
+    system.clock.advance(minutes=5)
+    system.connect.contacts["a"] = [url("y")]
+
+    def die(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    system.dynamodb.meta.events.register("before-send.dynamodb.TransactWriteItems", die)
+    with contextlib.suppress(KeyboardInterrupt):
+        system.capture(completion("a", at=LATER))
+    system.dynamodb.meta.events.unregister("before-send.dynamodb.TransactWriteItems", die)
+    system.connect.contacts["a"] = [url("x")]
+    system.clock.advance(minutes=5)
+    system.capture(completion("a", at=LATER, event_id="another"))
+    system.clock.advance(minutes=5)
+    system.capture(completion("a", at=LATER, redelivered=True))
+    assert names(system) == ["x"]
+    assert_ledger_is_lake(system)
+
+
 def planted(state: str, row_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a CONTACT item and one row, as a crash may have left them."""
     pk = {"S": f"{INSTANCE_ID}#a"}

@@ -1,0 +1,356 @@
+"""Drains a backlog through the deployed system at the quota of Amazon Connect, and looks for what got lost.
+
+All contacts' completions wait in the queue before the function may take the first. What is measured: the time to
+drain over the ideal time (served calls over the rate set), calls and refused calls a contact, contacts lost and
+contacts doubled. Then the same contacts by the baseline, in the same run.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmarks.baseline.asynchronous import Fates, play
+from benchmarks.deployment import Site, deploy, start
+from benchmarks.report import ProcessorTime, table, write_section
+from benchmarks.traffic import OPERATION, PHASE_SECONDS, OtherCaller, ideal_seconds, make_contacts
+from local.emulator import ACCOUNT, REGION, ROOT, SERVICE_EVENTS_PATH, child_environment, direct_open
+from local.system import System
+
+SIX_TYPES = "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT"
+ALL_TYPES = (
+    "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT,CONTACT_ANALYSIS,EMAIL_MESSAGE,EMAIL_MESSAGE_PLAIN_TEXT,"
+    "EMAIL_MESSAGE_REDACTED,EMAIL_MESSAGE_PLAIN_TEXT_REDACTED"
+)
+ENVIRONMENTS = 1000  # Lambda's default concurrency of an account and Region
+RESULTS = ROOT / ".local" / "load"
+
+Seed = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is asked for; the account's quota is a quarter above the rate set, as it is by default."""
+
+    contacts: int
+    rate: float
+    reference_types: str
+
+    @property
+    def quota(self) -> float:
+        """Requests a second that the account has."""
+        return self.rate * 1.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One scenario's figures; `note` is what else there is to say.
+
+    `seconds` to drain include the `start_seconds` in which no execution environment had made its first call yet
+    (None: unknown).
+    """
+
+    name: str
+    contacts: int
+    seconds: float
+    start_seconds: float | None
+    ideal_seconds: float
+    calls: int
+    throttled: int
+    lost: int
+    doubled: int
+    processors: str
+    note: str = ""
+
+    def row(self) -> list[str]:
+        """Return the table's row."""
+        return [
+            self.name,
+            f"{self.seconds:.1f} s",
+            f"{self.seconds / self.ideal_seconds:.3f}",
+            "" if self.start_seconds is None else f"{self.start_seconds:.1f} s",
+            f"{self.calls / self.contacts:.3f}",
+            f"{self.throttled / self.contacts:.3f}",
+            str(self.lost),
+            str(self.doubled),
+            self.processors,
+        ]
+
+
+HEADER = [
+    "scenario",
+    "drained in",
+    "over ideal",
+    "until the first call",
+    "calls a contact",
+    "throttled calls a contact",
+    "lost",
+    "doubled",
+    "processors",
+]
+
+
+def run_capture(load: Load, progress: Progress, task: TaskID, *, with_other: bool) -> Outcome:
+    """Drain the backlog by the production stacks, alone on the quota or beside another caller."""
+    seeds = make_contacts(load.contacts)
+    with start(quota=load.quota) as site:
+        context = {"connectRequestsPerSecond": f"{load.rate:g}", "referenceTypes": load.reference_types}
+        system = System(0, site.aws_url, site.connect.url, deploy(site, context=context))
+        functions = site.clients.functions
+        [source] = functions.list_event_source_mappings()["EventSourceMappings"]
+        functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
+        site.connect.import_contacts(seeds)
+        for batch in _in_tens(_completions(site, seeds)):
+            _put_on_bus(site, batch)
+        if system.queued() != load.contacts:
+            raise RuntimeError(f"{system.queued()} of {load.contacts} events are in the queue")
+        processors = ProcessorTime()
+        other = OtherCaller(site.connect.url, seeds[0]["Id"], quota=load.quota)
+        with other if with_other else nullcontext():
+            begin, start_seconds = time.monotonic(), None
+            functions.update_event_source_mapping(UUID=source["UUID"], Enabled=True)
+            while queued := system.queued():
+                progress.update(task, completed=load.contacts - queued)
+                if start_seconds is None and _statistics(site)["calls"] > other.calls:
+                    start_seconds = time.monotonic() - begin
+                time.sleep(0.25)
+            seconds = time.monotonic() - begin
+        usage = str(processors)
+        progress.update(task, completed=load.contacts, description="comparing rows")
+        counts = _statistics(site)
+        served = counts["outcomes"].get("OK", 0) - (other.calls - other.refused)
+        lost, doubled = find_losses(seeds, system.ledger(), system.lake().values())
+        name = f"ours{', beside another caller' if with_other else ', alone on the quota'}"
+        refused = f"{other.refused} of the other caller's {other.calls} calls were refused." if with_other else ""
+        return Outcome(
+            name=name,
+            contacts=load.contacts,
+            seconds=seconds,
+            start_seconds=start_seconds,
+            ideal_seconds=ideal_seconds(served, rate=load.rate, quota=load.quota, with_other=with_other),
+            calls=counts["calls"] - other.calls,
+            throttled=counts["throttled"] - other.refused,
+            lost=lost,
+            doubled=doubled,
+            processors=usage,
+            note=refused + (f" {len(system.dead_letters())} dead letters." if lost else ""),
+        )
+
+
+def run_baseline(load: Load, progress: Progress, task: TaskID) -> Outcome:
+    """Capture the same contacts by the baseline, whose events are all there at once too."""
+    seeds = make_contacts(load.contacts)
+    with start(quota=load.quota) as site:
+        app = f"--app={sys.executable} -m benchmarks.baseline.app"
+        system = System(0, site.aws_url, site.connect.url, deploy(site, app))
+        site.connect.import_contacts(seeds)
+        events = [_delivered(entry) for entry in _completions(site, seeds)]
+        environment = {
+            **{name: value for name, value in child_environment(site.aws_url).items() if name.startswith("AWS_")},
+            "AWS_ENDPOINT_URL_CONNECT": site.connect.url,
+            "TABLE_NAME": system.outputs["TableName"],
+            "BUCKET_NAME": system.outputs["BucketName"],
+            "REFERENCE_TYPES": load.reference_types,
+            "POWERTOOLS_SERVICE_NAME": "baseline",
+        }
+        processors = ProcessorTime()
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+            future: Future[Fates] = executor.submit(play, events, environment, environments=ENVIRONMENTS)
+            while not future.done():
+                served = _statistics(site)["outcomes"].get("OK", 0)
+                progress.update(task, completed=min(served, load.contacts))
+                time.sleep(0.5)
+            fates = future.result()
+        usage = str(processors)
+        progress.update(task, completed=load.contacts, description="comparing rows")
+        counts = _statistics(site)
+        lost, doubled = find_losses(seeds, system.ledger(), system.lake().values())
+        first, second, third = fates.captured_at_try
+        errors = ", ".join(f"{count} {name}" for name, count in sorted(fates.errors.items()))
+        return Outcome(
+            name="baseline, alone on the quota",
+            contacts=load.contacts,
+            seconds=fates.seconds,
+            start_seconds=None,  # threads start at once
+            ideal_seconds=counts["outcomes"].get("OK", 0) / load.quota,
+            calls=counts["calls"],
+            throttled=counts["throttled"],
+            lost=lost,
+            doubled=doubled,
+            processors=usage,
+            note=f"The baseline captured {first} contacts at the first invocation, {second} at the second, {third} "
+            f"at the third and gave {fates.given_up} up. Invocations failed with {errors or 'nothing'}.",
+        )
+
+
+def find_losses(seeds: Iterable[Seed], ledger: Iterable[dict[str, Any]], lake: Iterable[list[Any]]) -> tuple[int, int]:
+    """Return how many contacts are not completely and rightly in both stores, and how many are there twice."""
+    entries, rows = {}, dict[str, list[tuple[str, str, str]]]()
+    for item in ledger:
+        if item["sk"] == "CONTACT":
+            entries[item["contact_id"]] = item
+        else:
+            row = (item["captured_at"], item["reference_name"], item["reference_value"])
+            rows.setdefault(item["contact_id"], []).append(row)
+    captures = Counter[str]()
+    lake_rows = Counter[tuple[str, str, str]]()
+    for record in (record for records in lake for record in records):
+        if record["record_type"] == "CONTACT":
+            captures[record["contact_id"]] += 1
+        else:
+            lake_rows[record["contact_id"], record["reference_name"], record["reference_value"]] += 1
+    lost = doubled = 0
+    for seed in seeds:
+        contact_id = seed["Id"]
+        expected = {(c["Name"], c["Value"]) for reference in seed["References"] for c in reference.values()}
+        entry, found = entries.get(contact_id, {}), rows.get(contact_id, [])
+        counting = {(name, value) for captured_at, name, value in found if captured_at == entry.get("captured_at")}
+        is_there = (
+            entry.get("capture_state") == "complete"
+            and entry["reference_count"] == len(expected)
+            and counting == expected
+            and captures[contact_id] > 0
+            and all(lake_rows[contact_id, name, value] for name, value in expected)
+        )
+        lost += not is_there
+        doubled += (
+            len(found) > len(expected)
+            or captures[contact_id] > 1
+            or any(lake_rows[contact_id, name, value] > 1 for name, value in expected)
+        )
+    return lost, doubled
+
+
+def _completions(site: Site, seeds: Iterable[Seed]) -> list[dict[str, Any]]:
+    """Complete all contacts; return the events, as entries of PutEvents, which the simulator delivers nowhere."""
+    for seed in seeds:
+        site.connect.complete(seed["Id"])
+    return site.connect.events
+
+
+def _statistics(site: Site) -> dict[str, Any]:
+    return dict(site.connect.statistics()["operations"][OPERATION])
+
+
+def _in_tens(entries: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]:
+    return (entries[start : start + 10] for start in range(0, len(entries), 10))
+
+
+def _put_on_bus(site: Site, entries: Sequence[dict[str, Any]]) -> None:
+    body = json.dumps({"Entries": entries}).encode()
+    request = urllib.request.Request(site.aws_url + SERVICE_EVENTS_PATH, body)  # noqa: S310 - http, loopback
+    with direct_open(request, timeout=60) as answer:
+        if json.load(answer)["FailedEntryCount"]:
+            raise RuntimeError("the bus refuses events")
+
+
+def _delivered(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of PutEvents as a rule's target gets it."""
+    detail = json.loads(entry["Detail"])
+    return {
+        "version": "0",
+        "id": f"event-of-{detail['contactId']}",
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "account": ACCOUNT,
+        "time": entry["Time"],
+        "region": REGION,
+        "resources": entry["Resources"],
+        "detail": detail,
+    }
+
+
+_SCENARIOS = {
+    "alone": lambda *arguments: run_capture(*arguments, with_other=False),
+    "other": lambda *arguments: run_capture(*arguments, with_other=True),
+    "baseline": run_baseline,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the scenarios and print the table, with --write into docs/benchmarks.md too."""
+    options = _parse(arguments)
+    load = Load(
+        contacts=options.contacts, rate=options.rate, reference_types=ALL_TYPES if options.all_types else SIX_TYPES
+    )
+    outcomes = _saved_outcomes(load)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} contacts"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        for name in options.scenario or _SCENARIOS:
+            task = progress.add_task(name, total=load.contacts)
+            outcomes[name] = _SCENARIOS[name](load, progress, task)
+            progress.update(task, description=name)
+            _save(load, outcomes)
+    body = _describe(load, [outcomes[name] for name in _SCENARIOS if name in outcomes])
+    print(body)
+    if options.write:
+        types = " --all-types" if options.all_types else ""
+        command = f"python -m benchmarks.load --contacts {load.contacts} --rate {load.rate:g}{types} --write"
+        title = f"A backlog at a quota of {load.quota:g} requests a second"
+        write_section(f"load {load.rate:g}", title=title, command=command, body=body)
+    return 0
+
+
+def _results_file(load: Load) -> Path:
+    return RESULTS / f"{load.contacts}-{load.rate:g}-{load.reference_types.count(',') + 1}.json"
+
+
+def _saved_outcomes(load: Load) -> dict[str, Outcome]:
+    """Return what was measured before under the same load: an interrupted run goes on with --scenario."""
+    file = _results_file(load)
+    saved = json.loads(file.read_text()) if file.exists() else {}
+    return {name: Outcome(**fields) for name, fields in saved.items()}
+
+
+def _save(load: Load, outcomes: dict[str, Outcome]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    fields = {name: asdict(outcome) for name, outcome in outcomes.items()}
+    _results_file(load).write_text(json.dumps(fields))
+
+
+def _describe(load: Load, outcomes: Sequence[Outcome]) -> str:
+    calls = "two calls" if load.reference_types == ALL_TYPES else "one call"
+    setting = f"""\
+{load.contacts} contacts of two references, {calls} a contact, all queued before the first is taken; a quota of
+{load.quota:g} requests a second, of which {load.rate:g} are ours (`connectRequestsPerSecond`). The other caller takes a
+third of the quota in {PHASE_SECONDS:g} of {2 * PHASE_SECONDS:g} seconds. The ideal time is the served calls over our
+rate; beside the other caller over what it leaves of that; for the baseline, which knows no rate, over the quota. The
+time to drain includes the start of the execution environments. The baseline is invoked by a stand-in for Lambda's
+asynchronous invocation with {ENVIRONMENTS} execution environments, Lambda's default
+(`benchmarks/baseline/asynchronous.py` says what it leaves out). Idle is the whole machine's, whoever else used it."""
+    notes = [outcome.note.strip() for outcome in outcomes if outcome.note]
+    return "\n\n".join([setting, table(HEADER, [outcome.row() for outcome in outcomes]), *notes])
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--contacts", type=int, default=300, help="a quick look by default (%(default)s)")
+    parser.add_argument("--rate", type=float, default=40, help="connectRequestsPerSecond; the quota is 1.25 of it (40)")
+    parser.add_argument("--all-types", action="store_true", help="ask for all types: two calls a contact, not one")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=_SCENARIOS,
+        default=[],
+        help="one of them, repeatable (all); the others' last results stay in the table",
+    )
+    parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md too")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
