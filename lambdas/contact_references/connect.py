@@ -125,12 +125,26 @@ def _keep_body(response_dict: Mapping[str, Any], customized_response_dict: dict[
 
 
 def _members(page: Mapping[str, Any]) -> Iterator[tuple[str, Member]]:
-    parsed = page.get("ReferenceSummaryList") or []
-    if any("SDK_UNKNOWN_MEMBER" in member for member in parsed):
-        body = json.loads(page["Body"], parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
-        parsed = [
+    members = page.get("ReferenceSummaryList") or []
+    if not members or any("SDK_UNKNOWN_MEMBER" in member for member in members):
+        members = [
             {tag: content for tag, content in member.items() if tag != "__type" and content is not None}
-            for member in body["ReferenceSummaryList"]
+            for member in _read_list(page["Body"])
         ]
-    for member in parsed:
+    for member in members:
         yield next(iter(member), ""), member
+
+
+def _read_list(body: bytes) -> list[dict[str, object]]:
+    """Return the list of references in a raw body, its numbers as `JsonNumber`.
+
+    The SDK takes a body that was cut off, or is no JSON at all, for an answer without references. Raises
+    RetriableError for it: a contact must not lose its references to a broken proxy.
+    """
+    try:
+        answer = json.loads(body, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
+        if "ReferenceSummaryList" in answer or answer.keys() <= {"NextToken"}:
+            return answer.get("ReferenceSummaryList") or []
+    except (ValueError, AttributeError, TypeError):  # no JSON, or JSON of another form
+        pass
+    raise RetriableError("InvalidResponse", f"{_OPERATION} answered what can't be read")
