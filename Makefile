@@ -31,6 +31,14 @@ check: setup  ## lint, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+bench: setup  ## the benchmarks: about an hour and a half; writes docs/benchmarks.md and docs/faults.md
+	@$(BIN)/python -m benchmarks.pacing --write
+	@$(BIN)/python -m benchmarks.pacing --rate 8 --contacts 293 --write
+	@$(BIN)/python -m benchmarks.load --contacts 10000 --write
+	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --write
+	@$(BIN)/python -m benchmarks.faults
+	@$(BIN)/python -m benchmarks.fuzz --seconds 600
+
 format: setup  ## put the code into the project's format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -272,4 +272,10 @@ def direct_open(request: str | urllib.request.Request, *, timeout: float) -> Any
     Raises:
         OSError: no answer, or `urllib.error.HTTPError` for one that is no success.
     """
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)
+    return _opener().open(request, timeout=timeout)
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    # Once: each new one reads the certificates of all authorities.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

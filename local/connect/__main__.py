@@ -24,6 +24,12 @@ control endpoints, JSON in and out:
   POST /_simulator/contacts/{id}/transfer    a new leg, INITIATED; the old one completes
   GET  /_simulator/events                    all contact events, as entries of PutEvents
   GET  /_simulator/statistics                calls, throttled calls and outcomes by operation
+  GET, POST, DELETE /_simulator/faults       see, inject or lift faults
+
+A fault is {"operation": "ListContactReferences", "kind": KIND, "count": N}; without count it lasts until it is lifted.
+Kinds: throttle, 500 and access_denied are answers of the service, 503 and not_json (status 200) HTML of a proxy;
+hang does not answer before it is lifted, reset resets the connection, truncated (status 200) is JSON's first half.
+Requests that meet a fault change nothing. Hits are counted.
 
 A throttled request is counted and answered 429; a bucket holds one second's worth of requests.
 """

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import select
 import socket
+import struct
 import threading
 import time
 import uuid
@@ -13,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from local.connect.events import EventBus
+from local.connect.faults import Faults, WireFault
 from local.connect.model import ServiceError, find_operation, parse_request
 from local.connect.operations import ContactCenter
 from local.connect.quota import make_buckets
@@ -23,7 +26,8 @@ Result = TypeVar("Result")
 class ConnectSimulator:
     """One account's Amazon Connect in one Region, listening on 127.0.0.1; a context manager that starts and stops it.
 
-    The Python methods and the control endpoints do the same. Requests may come from any thread.
+    The Python methods and the control endpoints do the same. Requests may come from any thread. What goes wrong
+    with them is up to `faults`.
 
     Args:
         port: 0 is a free one.
@@ -53,6 +57,7 @@ class ConnectSimulator:
         self._center = ContactCenter(instance_arn, settle_seconds=settle_seconds, page_size=page_size, clock=clock)
         self._buckets = make_buckets(quotas or {}, clock)
         self._bus = EventBus(events_endpoint)
+        self.faults = Faults(self._center.operations)
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port))
@@ -77,6 +82,7 @@ class ConnectSimulator:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.shutdown()
+        self.faults.lift()
         self._server.close_connections()
         self._server.server_close()
         self._thread.join()
@@ -134,6 +140,7 @@ class ConnectSimulator:
 
         Raises:
             ServiceError: the refusal to answer with.
+            WireFault: it gets no answer, but this.
         """
         operation, labels = find_operation(method, path)
         run = self._center.operations.get(operation.name)
@@ -142,6 +149,7 @@ class ConnectSimulator:
             raise ServiceError("UnknownOperationException", f"{operation.name} is not simulated, only {simulated}")
         outcome = "InternalServiceException"
         try:
+            self.faults.meet(operation.name)
             with self._lock:
                 is_throttled = not self._buckets[operation.name].take()
             if is_throttled:
@@ -151,6 +159,9 @@ class ConnectSimulator:
             outcome = "OK"
         except ServiceError as error:
             outcome = error.code
+            raise
+        except WireFault as fault:
+            outcome = fault.kind
             raise
         finally:
             with self._lock:
@@ -173,6 +184,8 @@ class ConnectSimulator:
                 answer = {"events": self.events}
             case "GET", ["statistics"]:
                 answer = self.statistics()
+            case "GET" | "POST" | "DELETE", ["faults"]:
+                answer = {"faults": self._control_faults(method, body)}
             case "POST", ["contacts"]:
                 contacts = read_contacts(body)
                 self.import_contacts(contacts)
@@ -185,6 +198,13 @@ class ConnectSimulator:
             case _:
                 raise ServiceError("UnknownOperationException", f"no control endpoint {method} {path}; see --help")
         return answer
+
+    def _control_faults(self, method: str, body: bytes) -> list[dict[str, Any]]:
+        if method == "DELETE":
+            return self.faults.lift()
+        if method == "POST":
+            self.faults.inject(_read_object(body))
+        return self.faults.show()
 
     def _change(self, change: Callable[[], Result]) -> Result:
         """Run a change of the contacts under the lock, then, outside it, deliver the events it made."""
@@ -201,14 +221,19 @@ def read_contacts(body: bytes) -> list[dict[str, Any]]:
     Raises:
         ServiceError: SerializationException, it has another form.
     """
+    contacts = _read_object(body).get("contacts")
+    if not isinstance(contacts, list) or not all(isinstance(contact, dict) for contact in contacts):
+        raise ServiceError("SerializationException", 'give JSON such as {"contacts": [{"Id": "…", …}]}')
+    return contacts
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    """Return a JSON object; an empty one for what is none."""
     try:
         content = json.loads(body)
     except ValueError:
         content = None
-    contacts = content.get("contacts") if isinstance(content, dict) else None
-    if not isinstance(contacts, list) or not all(isinstance(contact, dict) for contact in contacts):
-        raise ServiceError("SerializationException", 'give JSON such as {"contacts": [{"Id": "…", …}]}')
-    return contacts
+    return content if isinstance(content, dict) else {}
 
 
 class _Server(ThreadingHTTPServer):
@@ -253,6 +278,9 @@ class _Handler(BaseHTTPRequestHandler):
                 content = simulator.answer(self.command, path, query, body)
         except ServiceError as error:
             status, error_code, content = error.http_status, error.code, {"message": error.message}
+        except WireFault as fault:
+            self._fail(fault.kind)
+            return
         except Exception:
             # A defect of the simulator: the client sees what it would of the service's, the server prints it.
             self._send(500, {"message": "the simulator failed; see its standard error"}, "InternalServiceException")
@@ -269,6 +297,32 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
         if error_code:
             self.send_header("x-amzn-ErrorType", error_code)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _fail(self, kind: str) -> None:
+        match kind:
+            case "hang":
+                cast("_Server", self.server).simulator.faults.hang(self._is_closed_by_client)
+            case "reset":
+                # Closing discards what is unsent and resets; the handler's files keep the socket open until its end.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            case "truncated":
+                self._send_text(200, "application/json", b'{"NextToken": null, "ReferenceSummaryList": [{"Ur')
+            case _:  # what a proxy or load balancer in between says
+                self._send_text(503 if kind == "503" else 200, "text/html", b"<html><body>Try again</body></html>")
+        self.close_connection = True
+
+    def _is_closed_by_client(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable)
+
+    def _send_text(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

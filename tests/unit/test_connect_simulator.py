@@ -15,9 +15,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, EndpointConnectionError
 
 from local.connect import ConnectSimulator, ServiceError
+from local.emulator import direct_open
 
 ROOT = Path(__file__).parents[2]
 INSTANCE = "12345678-1234-1234-1234-123456789012"
@@ -867,3 +868,107 @@ def test_the_process_names_an_option_it_cannot_use(options: list[str], problem: 
     assert finished.returncode == 2
     assert problem in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+# Faults
+
+
+def describe_fault(connect: Any) -> str:
+    """What the SDK makes of a call: the error it raises, with the service's code if there was one."""
+    try:
+        connect.list_contact_references(InstanceId=INSTANCE, ContactId="contact-1", ReferenceTypes=ENTERED)
+    except ClientError as error:
+        return f"{error.response['ResponseMetadata']['HTTPStatusCode']} {error.response['Error']['Code']}"
+    except BotoCoreError as error:
+        return type(error).__name__
+    return "OK"
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        ("throttle", "429 ThrottlingException"),
+        ("500", "500 InternalServiceException"),
+        ("503", "503 503"),
+        ("access_denied", "403 AccessDeniedException"),
+        ("reset", "ConnectionClosedError"),
+    ],
+)
+def test_a_fault_is_met_so_often_and_no_more(simulator: ConnectSimulator, connect: Any, kind: str, seen: str) -> None:
+    simulator.import_contacts([seed()])
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": kind, "count": 2})
+
+    assert [describe_fault(connect) for _ in range(3)] == [seen, seen, "OK"]
+    [fault] = simulator.faults.lift()
+    assert fault["hits"] == 2
+
+
+def test_a_fault_without_a_count_lasts_until_it_is_lifted(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed()])
+    fault = {"operation": "ListContactReferences", "kind": "500"}
+
+    status, answer = send(simulator, "POST", "/_simulator/faults", json.dumps(fault))
+    assert (status, answer) == (200, {"faults": [fault | {"count": None, "hits": 0}]})
+    assert [describe_fault(connect) for _ in range(3)] == ["500 InternalServiceException"] * 3
+    assert send(simulator, "GET", "/_simulator/faults")[1]["faults"][0]["hits"] == 3
+    assert send(simulator, "DELETE", "/_simulator/faults")[1]["faults"][0]["hits"] == 3
+    assert describe_fault(connect) == "OK"
+    assert simulator.statistics()["operations"]["ListContactReferences"]["outcomes"] == {
+        "InternalServiceException": 3,
+        "OK": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("not_json", b"<html><body>Try again</body></html>"),
+        ("truncated", b'{"NextToken": null, "ReferenceSummaryList": [{"Ur'),
+    ],
+)
+def test_a_body_that_is_no_json_comes_with_success(simulator: ConnectSimulator, kind: str, body: bytes) -> None:
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": kind})
+    path = f"{simulator.url}/contact/references/{INSTANCE}/contact-1?referenceTypes=URL"
+
+    with direct_open(path, timeout=10) as response:
+        assert (response.status, response.read()) == (200, body)
+
+
+def test_who_hangs_is_let_go_when_the_fault_is_lifted(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed()])
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": "hang"})
+    with ThreadPoolExecutor(1) as threads:
+        hanging = threads.submit(describe_fault, connect)
+        while not simulator.faults.show()[0]["hits"]:
+            assert not hanging.done()
+        assert not hanging.done()
+        simulator.faults.lift()
+        assert hanging.result(timeout=10) == "ConnectionClosedError"
+    assert describe_fault(connect) == "OK"
+
+
+def test_a_fault_changes_nothing_and_leaves_other_operations_alone(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.faults.inject({"operation": "StartTaskContact", "kind": "reset"})
+
+    with pytest.raises(ConnectionClosedError):
+        start_task(connect)
+    assert simulator.contacts() == []
+    assert refusal(connect.stop_contact, InstanceId=INSTANCE, ContactId="contact-1")[0] == "ContactNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {},
+        {"operation": "ListContactReferences", "kind": "fire"},
+        {"operation": "GetContactAttributes", "kind": "500"},
+        {"operation": "ListContactReferences", "kind": "500", "count": 0},
+        {"operation": "ListContactReferences", "kind": "500", "count": True},
+        {"operation": "ListContactReferences", "kind": "500", "for": 1, "seconds": 1},
+    ],
+)
+def test_a_fault_that_is_none_is_refused_with_an_example(simulator: ConnectSimulator, fault: dict[str, Any]) -> None:
+    status, answer = send(simulator, "POST", "/_simulator/faults", json.dumps(fault))
+    assert status == 400
+    assert '"kind": "throttle"' in answer["message"]
+    assert simulator.faults.show() == []

@@ -1,0 +1,61 @@
+"""A few cells of the matrix of docs/faults.md, and a few kills; `python -m benchmarks.faults` runs all of them."""
+
+import random
+import re
+
+import pytest
+
+from benchmarks.fault_rig import Fault, Rig, Verdict, Work, make_references
+from benchmarks.faults import Cell, FaultTrial, kill_functions, matrix
+from local.emulator import ROOT
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell("ListContactReferences", "not_json", once=True),
+        Cell("ListContactReferences", "503", once=False),
+        Cell("BatchGetItem", "access_denied", once=False),
+        Cell("PutItem", "reset", once=False),
+        Cell("TransactWriteItems", "answer_lost", once=False),
+        Cell("PutObject", "throttle", once=False),
+    ],
+    ids=lambda cell: f"{cell.operation}-{cell.kind}-{'once' if cell.once else 'until-lifted'}",
+)
+def test_a_fault_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(trial: FaultTrial, cell: Cell) -> None:
+    result = trial.run(cell, seconds=1)
+
+    assert result.hits >= (1 if cell.once else 2)
+    assert result.reads
+    assert result.verdict == Verdict()
+
+
+def test_a_large_contact_whose_first_write_is_never_answered_is_captured_all_the_same(rig: Rig) -> None:
+    work = Work(rig.system)
+    contact_id = work.put(*make_references(120))
+    rig.inject(Fault("PutItem", "answer_lost", 1))
+    work.complete([contact_id])
+    rig.wait_for_hit("PutItem", seconds=30)
+    rig.lift()
+
+    assert rig.drain(30)
+    assert rig.judge(work) == Verdict()
+
+
+def test_a_killed_function_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(rig: Rig) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    result = kill_functions(rig, kills=5, draw=random.Random(seed))  # noqa: S311 - moments
+
+    assert 0 < result.hit <= result.kills, f"seed {seed}"
+    assert result.verdict == Verdict(), f"seed {seed}"
+
+
+def test_the_matrix_has_every_call_of_the_function_and_every_way_to_fail() -> None:
+    package = ROOT / "lambdas" / "contact_references"
+    sources = "".join((package / f"{module}.py").read_text() for module in ("ledger", "lake", "queue"))
+    calls = {"ListContactReferences", *re.findall(r'translated_errors\("(\w+)"', sources)}
+    kinds = ("throttle", "500", "503", "hang", "reset", "access_denied")
+
+    cells = {(cell.operation, cell.kind, cell.once) for cell in matrix()}
+    assert {operation for operation, _, _ in cells} == calls
+    assert cells >= {(operation, kind, once) for operation in calls for kind in kinds for once in (True, False)}
