@@ -35,7 +35,7 @@ bench: setup  ## the benchmarks: about an hour and a half; writes docs/benchmark
 	@$(BIN)/python -m benchmarks.pacing --write
 	@$(BIN)/python -m benchmarks.pacing --rate 8 --contacts 293 --write
 	@$(BIN)/python -m benchmarks.load --contacts 10000 --write
-	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --write
+	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --scenario alone --scenario baseline --write
 	@$(BIN)/python -m benchmarks.faults
 	@$(BIN)/python -m benchmarks.fuzz --seconds 600
 
