@@ -296,9 +296,8 @@ class Capturer:
 def _targets(completions: Iterable[Completion]) -> dict[ContactKey, _Target]:
     targets: dict[ContactKey, _Target] = {}
     for completion in completions:
-        for contact in (completion.contact, completion.initial_contact):
-            if contact is not None:
-                targets.setdefault(contact.key, _Target(contact)).add(contact, completion)
+        for contact in completion.contacts:
+            targets.setdefault(contact.key, _Target(contact)).add(contact, completion)
     return targets
 
 
@@ -307,8 +306,7 @@ def _accept_unknown_legs(targets: Mapping[ContactKey, _Target]) -> None:
     for target in targets.values():
         if not isinstance(target.result, ContactNotFoundError):
             continue
-        initial_key = replace(target.contact.key, contact_id=target.contact.initial_contact_id)
-        initial = targets.get(initial_key)
+        initial = targets.get(target.contact.initial_key)
         if initial is None or initial is target:
             continue
         if initial.is_open or (isinstance(initial.result, Result) and initial.entry is not None):

@@ -232,5 +232,4 @@ def normalize_location(value: str) -> Normalized:
     >>> normalize_location("bucket/prefix/file.wav").canonical_value
     'bucket/prefix/file.wav'
     """
-    url = normalize_url(value)
-    return Normalized(url.canonical_value if "://" in value else strip_signature(value))
+    return Normalized(normalize_url(value).canonical_value if "://" in value else strip_signature(value))

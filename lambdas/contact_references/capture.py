@@ -40,7 +40,7 @@ class Capture:
     def reference_records(self) -> list[Record]:
         """Return a REFERENCE record for each reference."""
         columns = self._columns("REFERENCE")
-        return [columns | reference_columns(reference) for reference in self.references]
+        return [columns | _present(reference) for reference in self.references]
 
     def _columns(self, record_type: str) -> Record:
         contact = self.contact
@@ -58,8 +58,7 @@ class Capture:
         return {name: value for name, value in columns.items() if value is not None}
 
 
-def reference_columns(reference: Reference) -> Record:
-    """Return the columns of one reference that are not absent."""
+def _present(reference: Reference) -> Record:
     values = ((name, getattr(reference, name)) for name in REFERENCE_COLUMNS)
     return {name: value for name, value in values if value is not None}
 

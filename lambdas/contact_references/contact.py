@@ -96,6 +96,11 @@ class Contact:
         """Return a contact of which only another contact's event has told."""
         return cls(key=key, initial_contact_id=key.contact_id)
 
+    @property
+    def initial_key(self) -> ContactKey:
+        """What names the first contact of the chain, which may be this one."""
+        return replace(self.key, contact_id=self.initial_contact_id)
+
     def known_since(self, earlier: "Contact") -> "Contact":
         """Add what an earlier report said, which stays: the first known value of each fact is the one kept.
 
@@ -134,10 +139,10 @@ class Completion:
     redelivered: bool = False
 
     @property
-    def initial_contact(self) -> Contact | None:
-        """The first contact of the chain, if that is another one: it is captured again, as itself."""
-        key = replace(self.contact.key, contact_id=self.contact.initial_contact_id)
-        return None if key == self.contact.key else Contact.unseen(key)
+    def contacts(self) -> list[Contact]:
+        """The contact and, if that is another one, the first of its chain: it is captured again, as itself."""
+        initial_key = self.contact.initial_key
+        return [self.contact] if initial_key == self.contact.key else [self.contact, Contact.unseen(initial_key)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,7 @@ class Intake:
         try:
             results = self._capturer.capture(completions, time_left=time_left)
         except CaptureError as error:
-            contacts = {contact for c in completions for contact in (c.contact, c.initial_contact) if contact}
-            results = {contact.key: error for contact in contacts}
+            results = {contact.key: error for completion in completions for contact in completion.contacts}
         for key, result in results.items():
             self._report.contact(key, result)
         return results
@@ -110,10 +109,8 @@ def _read_json(body: str) -> object:
 
 def _result_of(completion: Completion, results: dict[ContactKey, Result | CaptureError]) -> Result | CaptureError:
     """Return its contact's result, or a failure of it or its initial contact; one that may pass comes first."""
-    own = results[completion.contact.key]
-    initial = completion.initial_contact
-    both = [own] if initial is None else [own, results[initial.key]]
-    failures = [result for result in both if isinstance(result, CaptureError)]
+    own, *others = (results[contact.key] for contact in completion.contacts)
+    failures = [result for result in (own, *others) if isinstance(result, CaptureError)]
     return min(failures, key=lambda error: isinstance(error, PermanentError), default=own)
 
 

@@ -44,10 +44,11 @@ def test_what_an_event_says_of_its_contact() -> None:
     completion = parse(load("completed-transferred-leg"))
     contact = completion.contact
     assert contact.initial_contact_id != contact.key.contact_id
-    assert completion.initial_contact is not None
-    assert completion.initial_contact.key.contact_id == contact.initial_contact_id
-    assert (contact.completion_seen, completion.initial_contact.completion_seen) == (True, False)
-    assert contact.channel == contact.channel.upper() if contact.channel else False
+    own, initial = completion.contacts
+    assert (own, initial.key.contact_id) == (contact, contact.initial_contact_id)
+    assert (contact.completion_seen, initial.completion_seen) == (True, False)
+    assert contact.channel is not None
+    assert contact.channel == contact.channel.upper()
     assert completion.requested is None
 
 

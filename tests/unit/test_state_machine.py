@@ -592,6 +592,18 @@ def run_delivery(world: World, faults: dict[int, str]) -> Process:
     return Process(partial(world.deliver, list(world.queue)), faults)
 
 
+def changed_since_its_capture() -> World:
+    """Return a world where one contact was captured, has changed since, and is reported again."""
+    world = World()
+    world.connect.contacts["voice"] = [url("first")]
+    world.post(request(1, world))
+    world.run([run_delivery(world, {})], [])
+    world.clock.advance(minutes=5)
+    world.connect.contacts["voice"] = [url("second")]
+    world.post(request(2, world))
+    return world
+
+
 def assert_lake_is_ledger(world: World) -> None:
     contact, *rows = world.items("voice")
     lake_contact, lake_rows = snapshot(world.lake)["voice"]
@@ -601,13 +613,7 @@ def assert_lake_is_ledger(world: World) -> None:
 
 @pytest.mark.parametrize("fault", [DIES_AFTER, ANSWER_LOST])
 def test_what_a_failed_attempt_left_in_the_lake_does_not_stay_its_newest_capture(fault: str) -> None:
-    world = World()
-    world.connect.contacts["voice"] = [url("first")]
-    world.post(request(1, world))
-    world.run([run_delivery(world, {})], [])
-    world.clock.advance(minutes=5)
-    world.connect.contacts["voice"] = [url("second")]
-    world.post(request(2, world))
+    world = changed_since_its_capture()
     calls_before_the_commit = 5  # entries, two of Connect, rows, lake
     world.run([run_delivery(world, {calls_before_the_commit: fault})], [])
     assert snapshot(world.lake)["voice"][1][0]["reference_name"] == "second"
@@ -619,13 +625,7 @@ def test_what_a_failed_attempt_left_in_the_lake_does_not_stay_its_newest_capture
 
 
 def test_a_capture_overtaken_by_a_reading_that_says_the_same_leaves_no_newer_one_in_the_lake() -> None:
-    world = World()
-    world.connect.contacts["voice"] = [url("first")]
-    world.post(request(1, world))
-    world.run([run_delivery(world, {})], [])
-    world.clock.advance(minutes=5)
-    world.connect.contacts["voice"] = [url("second")]
-    world.post(request(2, world))
+    world = changed_since_its_capture()
     slower = run_delivery(world, {})
     for _ in range(6):  # up to its commit
         slower.step()
