@@ -1,8 +1,8 @@
 """A simulator of the Amazon Connect API: contacts, their references, their events, on one machine.
 
-The unmodified SDK talks to it through ``AWS_ENDPOINT_URL_CONNECT``. Six operations exist: StartTaskContact,
-CreateContact, UpdateContact, StopContact, DescribeContact and ListContactReferences. Requests are routed and validated
-by botocore's own model of the service, strictly; request signatures are not checked.
+The unmodified SDK talks to it through ``AWS_ENDPOINT_URL_CONNECT``. Eight operations exist: StartTaskContact,
+CreateContact, UpdateContact, StopContact, DescribeContact, ListContactReferences, SearchContacts and ListInstances.
+Requests are routed and validated by botocore's own model of the service, strictly; request signatures are not checked.
 
 From a shell ``python -m local.connect``, from Python::
 

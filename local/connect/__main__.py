@@ -12,14 +12,16 @@ from local.connect.server import ConnectSimulator, read_contacts
 
 DESCRIPTION = """\
 A simulator of the Amazon Connect API on 127.0.0.1, for the unmodified SDK: StartTaskContact, CreateContact,
-UpdateContact, StopContact, DescribeContact, ListContactReferences. Strict as the service, by botocore's own model.
+UpdateContact, StopContact, DescribeContact, ListContactReferences, SearchContacts, ListInstances. Strict as the
+service, by botocore's own model.
 """
 
 EPILOG = """\
 control endpoints, JSON in and out:
   GET  /_simulator/health
   GET  /_simulator/contacts                  what DescribeContact knows of each, and its events
-  POST /_simulator/contacts                  import, in the form of local/contacts.json
+  POST /_simulator/contacts                  import, in the form of local/contacts.json; with "settle_seconds" for
+                                             these contacts' attachments
   POST /_simulator/contacts/{id}/complete    send the events up to COMPLETED; again if it had them all
   POST /_simulator/contacts/{id}/transfer    a new leg, INITIATED; the old one completes
   GET  /_simulator/events                    all contact events, as entries of PutEvents

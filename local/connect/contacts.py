@@ -96,7 +96,8 @@ def parse_contact(seed: Mapping[str, Any], *, account_arn: str, now: float, sett
 
     Members: Id, InstanceId, Channel, InitiationMethod; optional InitialContactId, PreviousContactId, RelatedContactId,
     Name, Description, InitiationTimestamp, ConnectedToSystemTimestamp, DisconnectTimestamp (ISO 8601 with an offset),
-    References. A contact with a DisconnectTimestamp has everything behind it but its COMPLETED event.
+    References. A contact with a DisconnectTimestamp has everything behind it but its COMPLETED event. Without an
+    InitiationTimestamp it began when the first thing known of it happened, else now.
 
     Args:
         seed: the contact, from JSON.
@@ -105,7 +106,8 @@ def parse_contact(seed: Mapping[str, Any], *, account_arn: str, now: float, sett
         settle_seconds: after which time.
 
     Raises:
-        ServiceError: a member is missing, unknown, or not what the API could have returned.
+        ServiceError: a member is missing, unknown, or not what the API could have returned, such as a timestamp in the
+            future.
     """
     shapes = {
         "Id": "ContactId",
@@ -132,10 +134,12 @@ def parse_contact(seed: Mapping[str, Any], *, account_arn: str, now: float, sett
         if member in shapes:
             validate(service_model().shape_for(shapes[member]), value, f"{name}: {member}")
         elif member in stages:
-            reached[stages[member]] = _parse_timestamp(value, f"{name}: {member}")
+            reached[stages[member]] = _parse_timestamp(value, f"{name}: {member}", now=now)
         elif member != "References":
             known = ", ".join([*shapes, *stages, "References"])
             raise ServiceError("InvalidRequestException", f"{name}: {member} is none of {known}")
+    if "InitiationTimestamp" not in seed:
+        reached["INITIATED"] = min(reached.values())
     return Contact(
         id=seed["Id"],
         instance_arn=f"{account_arn}:instance/{seed['InstanceId']}",
@@ -154,7 +158,7 @@ def parse_contact(seed: Mapping[str, Any], *, account_arn: str, now: float, sett
     )
 
 
-def _parse_timestamp(value: object, name: str) -> float:
+def _parse_timestamp(value: object, name: str, *, now: float) -> float:
     problem = ServiceError("InvalidRequestException", f"{name}: give ISO 8601 such as 2026-03-02T09:30:00.000Z")
     try:
         moment = datetime.fromisoformat(str(value))
@@ -162,6 +166,8 @@ def _parse_timestamp(value: object, name: str) -> float:
         raise problem from None
     if moment.tzinfo is None:
         raise problem
+    if moment.timestamp() > now:
+        raise ServiceError("InvalidRequestException", f"{name} is in the future, where nothing has happened yet")
     return moment.timestamp()
 
 

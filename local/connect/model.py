@@ -114,6 +114,9 @@ def parse_request(operation: OperationModel, labels: Mapping[str, str], query: s
             case "querystring":
                 values = queried.get(key)
                 value = values if values is None or member.type_name == "list" else values[0]
+                # A query has text only; what is no number stays text, which the model then refuses.
+                if member.type_name == "integer" and isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value):
+                    value = int(value)
             case _:
                 value = content.get(key)
         if value is not None:

@@ -1,15 +1,18 @@
 """What the API's operations do to the contacts of one simulated account and Region."""
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from local.connect.contacts import LIFE, Contact, Reference, make_reference, parse_contact
 from local.connect.events import contact_event
 from local.connect.model import ServiceError, reference_members
+from local.connect.search import search, summarize
 
 Parameters = Mapping[str, Any]
+Item = TypeVar("Item")
 
 
 class ContactCenter:
@@ -29,12 +32,14 @@ class ContactCenter:
         self, instance_arn: str, *, settle_seconds: float, page_size: int | None, clock: Callable[[], float]
     ) -> None:
         self._account_arn = instance_arn.partition(":instance/")[0]
-        self._instance_arns = {instance_arn}
+        # ARN, and when the instance was created: before all of its contacts.
+        self._instances = {instance_arn: clock()}
         self._settle_seconds = settle_seconds
         self._page_size = page_size
         self._clock = clock
         self._contacts: dict[str, Contact] = {}
         self._answered: dict[tuple[str, str], tuple[Parameters, dict[str, Any]]] = {}
+        self._tokens: dict[str, tuple[str, Parameters, int]] = {}
         self._events: list[dict[str, Any]] = []
         self.operations: dict[str, Callable[[Parameters], dict[str, Any]]] = {
             "StartTaskContact": lambda parameters: self._once("StartTaskContact", parameters, self._start_task),
@@ -43,6 +48,8 @@ class ContactCenter:
             "StopContact": self._stop_contact,
             "DescribeContact": lambda parameters: {"Contact": self._find(parameters).describe()},
             "ListContactReferences": self._list_references,
+            "SearchContacts": self._search_contacts,
+            "ListInstances": self._list_instances,
         }
 
     def take_events(self) -> list[dict[str, Any]]:
@@ -57,19 +64,24 @@ class ContactCenter:
             for contact in self._contacts.values()
         ]
 
-    def import_contacts(self, seeds: Sequence[Mapping[str, Any]]) -> None:
+    def import_contacts(self, seeds: Sequence[Mapping[str, Any]], *, settle_seconds: float | None = None) -> None:
         """Put contacts in place, without events; one whose id exists is replaced. All or none.
+
+        Args:
+            seeds: in the form that `parse_contact` takes.
+            settle_seconds: how long from now their attachments stay PROCESSING; None is as for all others.
 
         Raises:
             ServiceError: see `parse_contact`.
         """
         now = self._clock()
+        settle_seconds = self._settle_seconds if settle_seconds is None else settle_seconds
         contacts = [
-            parse_contact(seed, account_arn=self._account_arn, now=now, settle_seconds=self._settle_seconds)
-            for seed in seeds
+            parse_contact(seed, account_arn=self._account_arn, now=now, settle_seconds=settle_seconds) for seed in seeds
         ]
         for contact in contacts:
-            self._instance_arns.add(contact.instance_arn)
+            created_at = self._instances.get(contact.instance_arn, now)
+            self._instances[contact.instance_arn] = min(created_at, contact.reached["INITIATED"])
             self._contacts[contact.id] = contact
 
     def complete(self, contact_id: str) -> None:
@@ -238,9 +250,56 @@ class ContactCenter:
             "NextToken": str(end) if end < len(shown) else None,
         }
 
+    def _search_contacts(self, parameters: Parameters) -> dict[str, Any]:
+        instance_arn = self._instance(parameters)
+        found = search(self._contacts.values(), parameters, instance_arn=instance_arn, now=self._clock())
+        # That a page without MaxResults has as many as can be asked for is a guess.
+        page, next_token = self._page("SearchContacts", parameters, found, size=parameters.get("MaxResults", 100))
+        return {"Contacts": [summarize(contact) for contact in page], "TotalCount": len(found)} | next_token
+
+    def _list_instances(self, parameters: Parameters) -> dict[str, Any]:
+        instances = [
+            {
+                "Id": arn.rpartition("/")[2],
+                "Arn": arn,
+                "IdentityManagementType": "CONNECT_MANAGED",
+                "CreatedTime": created_at,
+                "InstanceStatus": "ACTIVE",
+                "InboundCallsEnabled": True,
+                "OutboundCallsEnabled": True,
+            }
+            for arn, created_at in self._instances.items()
+        ]
+        # The default is a guess, as in SearchContacts.
+        page, next_token = self._page("ListInstances", parameters, instances, size=parameters.get("MaxResults", 10))
+        return {"InstanceSummaryList": page} | next_token
+
+    def _page(
+        self, operation: str, parameters: Parameters, items: Sequence[Item], *, size: int
+    ) -> tuple[Sequence[Item], dict[str, str]]:
+        """Return the page that a request's NextToken asks for, and the NextToken after it when there is more.
+
+        A token is good for the request it answered, as often as wanted, and for no other. It is a place in the items
+        as they are when it is used: what comes in between moves them, as the service promises no snapshot.
+        """
+        asked = {name: value for name, value in parameters.items() if name != "NextToken"}
+        start = 0
+        if "NextToken" in parameters:
+            *bound_to, start = self._tokens.get(parameters["NextToken"], ("", {}, 0))
+            if bound_to != [operation, asked]:
+                raise ServiceError(
+                    "InvalidParameterException", f"NextToken is none that {operation} returned for these parameters"
+                )
+        end = start + size
+        if end >= len(items):
+            return items[start:], {}
+        token = str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([operation, asked, end], sort_keys=True)))
+        self._tokens[token] = (operation, asked, end)
+        return items[start:end], {"NextToken": token}
+
     def _instance(self, parameters: Parameters) -> str:
         instance_arn = f"{self._account_arn}:instance/{parameters['InstanceId']}"
-        if instance_arn not in self._instance_arns:
+        if instance_arn not in self._instances:
             raise ServiceError("ResourceNotFoundException", f"no instance {parameters['InstanceId']}")
         return instance_arn
 

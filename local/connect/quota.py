@@ -7,7 +7,8 @@ def default_quotas() -> dict[str, float]:
     """Return requests a second for the account and Region, by operation: a public listing of Service Quotas' defaults.
 
     Codes: ListContactReferences L-6840C932, UpdateContact L-40C15531, DescribeContact L-371095B8, StopContact
-    L-650BD10F, StartTaskContact L-E704D621. None was found for CreateContact: it has the default of the API, 2.
+    L-650BD10F, StartTaskContact L-E704D621, ListInstances L-98C95556. None was found for CreateContact: it has the
+    default of the API, 2; and none for SearchContacts, whose 0.5 (burst 1) others report.
     """
     return {
         "StartTaskContact": 2.0,
@@ -16,6 +17,8 @@ def default_quotas() -> dict[str, float]:
         "StopContact": 10.0,
         "DescribeContact": 10.0,
         "ListContactReferences": 10.0,
+        "SearchContacts": 0.5,
+        "ListInstances": 2.0,
     }
 
 

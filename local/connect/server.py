@@ -87,13 +87,17 @@ class ConnectSimulator:
         self._server.server_close()
         self._thread.join()
 
-    def import_contacts(self, contacts: Sequence[Mapping[str, Any]]) -> None:
+    def import_contacts(self, contacts: Sequence[Mapping[str, Any]], *, settle_seconds: float | None = None) -> None:
         """Put contacts in place, without events; the form is that of ``local/contacts.json``, key ``contacts``.
+
+        Args:
+            contacts: the contacts; one whose id exists is replaced.
+            settle_seconds: how long from now their attachments in PROCESSING stay so; None is as the simulator's own.
 
         Raises:
             ServiceError: names the contact and the member that is not usable; no contact is imported.
         """
-        self._change(lambda: self._center.import_contacts(contacts))
+        self._change(lambda: self._center.import_contacts(contacts, settle_seconds=settle_seconds))
 
     def complete(self, contact_id: str) -> None:
         """Send the events a contact has yet to have, to COMPLETED; COMPLETED again when it had them all.
@@ -188,7 +192,7 @@ class ConnectSimulator:
                 answer = {"faults": self._control_faults(method, body)}
             case "POST", ["contacts"]:
                 contacts = read_contacts(body)
-                self.import_contacts(contacts)
+                self.import_contacts(contacts, settle_seconds=_read_settle_seconds(body))
                 answer = {"imported": len(contacts)}
             case "POST", ["contacts", contact_id, "complete"]:
                 self.complete(contact_id)
@@ -225,6 +229,13 @@ def read_contacts(body: bytes) -> list[dict[str, Any]]:
     if not isinstance(contacts, list) or not all(isinstance(contact, dict) for contact in contacts):
         raise ServiceError("SerializationException", 'give JSON such as {"contacts": [{"Id": "…", …}]}')
     return contacts
+
+
+def _read_settle_seconds(body: bytes) -> float | None:
+    seconds = _read_object(body).get("settle_seconds")
+    if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool)):
+        raise ServiceError("SerializationException", 'settle_seconds is a number: {"settle_seconds": 1200, …}')
+    return seconds
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,26 @@ PRODUCED = [
     "EMAIL_MESSAGE_PLAIN_TEXT_REDACTED",
 ]
 UNLIMITED = dict.fromkeys(
-    ["StartTaskContact", "CreateContact", "UpdateContact", "StopContact", "DescribeContact", "ListContactReferences"],
+    [
+        "StartTaskContact",
+        "CreateContact",
+        "UpdateContact",
+        "StopContact",
+        "DescribeContact",
+        "ListContactReferences",
+        "SearchContacts",
+        "ListInstances",
+    ],
     1e6,
 )
 
 
+NOW = 1_772_443_800.0
+
+
 class Clock:
     def __init__(self) -> None:
-        self.now = 1_772_443_800.0
+        self.now = NOW
 
     def __call__(self) -> float:
         return self.now
@@ -402,6 +415,232 @@ def test_next_token_is_null_unless_pages_are_asked_for(
             assert code == "InvalidParameterException"
 
 
+# Searching
+
+
+DAY = 86400
+
+
+def ended(contact_id: str, seconds_ago: float, **members: Any) -> dict[str, Any]:
+    """A seed that began a minute before it ended."""
+    end = NOW - seconds_ago
+    times = {"InitiationTimestamp": end - 60, "DisconnectTimestamp": end}
+    return seed(contact_id, **{name: iso(moment) for name, moment in times.items()}, **members)
+
+
+def iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def time_range(start: float = NOW - DAY, end: float = NOW, by: str = "DISCONNECT_TIMESTAMP") -> dict[str, Any]:
+    return {"Type": by, "StartTime": start, "EndTime": end}
+
+
+def found_ids(connect: Any, **parameters: Any) -> list[str]:
+    """Ids from every page; the SDK's paginator stops with an error on a repeated token."""
+    given = {"InstanceId": INSTANCE, "TimeRange": time_range()} | parameters
+    pages = connect.get_paginator("search_contacts").paginate(**given)
+    return [contact["Id"] for page in pages for contact in page["Contacts"]]
+
+
+def test_search_finds_the_instances_contacts_that_ended_in_the_range_ends_included(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts(
+        [
+            ended("at-start", 100),
+            ended("at-end", 50),
+            ended("before", 100.001),
+            ended("after", 49.999),
+            ended("elsewhere", 75, InstanceId="other-instance"),
+            seed("live"),
+        ]
+    )
+    between = time_range(clock.now - 100, clock.now - 50)
+
+    assert set(found_ids(connect, TimeRange=between)) == {"at-start", "at-end"}
+    assert found_ids(connect, TimeRange=between, InstanceId="other-instance") == ["elsewhere"]
+    code, status, _ = refusal(connect.search_contacts, InstanceId="no-instance", TimeRange=between)
+    assert (code, status) == ("ResourceNotFoundException", 404)
+
+
+def test_a_found_contact_is_summarized_as_it_is_described(connect: Any, simulator: ConnectSimulator) -> None:
+    simulator.import_contacts([ended("first", 100, Name="Call back", Description="at noon"), seed("second")])
+    leg = simulator.transfer("second")
+    simulator.complete(leg)
+    described = {
+        contact_id: connect.describe_contact(InstanceId=INSTANCE, ContactId=contact_id)["Contact"]
+        for contact_id in ("first", leg)
+    }
+
+    answer = connect.search_contacts(InstanceId=INSTANCE, TimeRange=time_range())
+    found = {contact["Id"]: contact for contact in answer["Contacts"]}
+
+    assert set(found) == {"first", "second", leg}
+    assert answer["TotalCount"] == 3
+    assert "NextToken" not in answer
+    common = {"Arn", "Id", "Channel", "InitiationMethod", "InitiationTimestamp", "DisconnectTimestamp", "Tags"}
+    assert set(found["first"]) == {*common, "Name"}
+    assert set(found[leg]) == {*common, "InitialContactId", "PreviousContactId"}
+    for contact_id, contact in described.items():
+        assert found[contact_id] == {member: contact[member] for member in found[contact_id]}
+
+
+def test_search_by_another_timestamp_finds_contacts_that_have_it(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts([ended("ended", 3600), seed("connected")])
+    scheduled = start_task(connect, ScheduledTime=clock.now + 60)
+    simulator.complete("connected")
+
+    found = {
+        by: set(found_ids(connect, TimeRange=time_range(clock.now - 60, clock.now + 60, by)))
+        for by in (
+            "INITIATION_TIMESTAMP",
+            "SCHEDULED_TIMESTAMP",
+            "CONNECTED_TO_AGENT_TIMESTAMP",
+            "DISCONNECT_TIMESTAMP",
+        )
+    }
+
+    assert found == {
+        "INITIATION_TIMESTAMP": {"connected", scheduled},
+        "SCHEDULED_TIMESTAMP": {scheduled},
+        "CONNECTED_TO_AGENT_TIMESTAMP": {"connected"},
+        "DISCONNECT_TIMESTAMP": {"connected"},
+    }
+
+
+def test_a_contact_imported_without_its_beginning_began_no_later_than_it_ended(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts([seed(DisconnectTimestamp=iso(clock.now - 3600))])
+
+    assert found_ids(connect, TimeRange=time_range(by="INITIATION_TIMESTAMP", end=clock.now - 3600)) == ["contact-1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"TimeRange": None}, "TimeRange is required"),
+        ({"TimeRange": {"Type": "DISCONNECT_TIMESTAMP", "StartTime": 0}}, "TimeRange.EndTime is required"),
+        ({"TimeRange": time_range(by="UPDATE_TIMESTAMP")}, "TimeRange.Type must be one of"),
+        ({"TimeRange": time_range(by="ENQUEUE_TIMESTAMP")}, "ENQUEUE_TIMESTAMP is not simulated"),
+        ({"TimeRange": time_range(NOW, NOW)}, "TimeRange.StartTime must be before"),
+        ({"TimeRange": time_range(NOW - 56 * DAY - 1)}, "TimeRange must not be longer than 8 weeks"),
+        ({"TimeRange": time_range(NOW - 730 * DAY - 1, NOW - 729 * DAY)}, "TimeRange.StartTime must"),
+        ({"MaxResults": 0}, "MaxResults has a length or value of 0"),
+        ({"MaxResults": 101}, "MaxResults has a length or value of 101"),
+        ({"SearchCriteria": {"Channels": ["VOICE"]}}, "SearchCriteria.Channels is not simulated"),
+        ({"Sort": {"FieldName": "CHANNEL", "Order": "ASCENDING"}}, "CHANNEL is not simulated"),
+        ({"NextToken": "1"}, "NextToken is none"),
+    ],
+)
+def test_search_refuses_what_the_service_refuses_and_what_is_not_simulated(
+    simulator: ConnectSimulator, change: dict[str, Any], problem: str
+) -> None:
+    body = {"InstanceId": INSTANCE, "TimeRange": time_range(), "MaxResults": 100, "SearchCriteria": {}} | change
+
+    status, answer = send(simulator, "POST", "/search-contacts", json.dumps(body))
+
+    assert status == 400
+    assert answer["message"].startswith(problem)
+    assert simulator.statistics()["operations"]["SearchContacts"]["outcomes"] == {"InvalidParameterException": 1}
+
+
+def test_search_takes_ranges_up_to_its_limits(connect: Any, clock: Clock) -> None:
+    for start, end in [(56 * DAY, 0), (730 * DAY, 729 * DAY)]:
+        assert found_ids(connect, TimeRange=time_range(clock.now - start, clock.now - end)) == []
+
+
+def test_pages_of_a_search_have_every_contact_once_in_no_order_of_time_or_id(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    ids = [f"contact-{number:03}" for number in range(250)]
+    simulator.import_contacts([ended(contact_id, 1000 - number) for number, contact_id in enumerate(ids)])
+    given = {"InstanceId": INSTANCE, "TimeRange": time_range()}
+
+    pages = list(connect.get_paginator("search_contacts").paginate(**given))
+
+    assert [(len(page["Contacts"]), page["TotalCount"]) for page in pages] == [(100, 250), (100, 250), (50, 250)]
+    found = [contact["Id"] for page in pages for contact in page["Contacts"]]
+    assert sorted(found) == ids
+    assert found != ids
+    assert found != ids[::-1]
+    assert sorted(found_ids(connect, MaxResults=7)) == ids
+    exact = list(connect.get_paginator("search_contacts").paginate(**given, MaxResults=50))
+    assert [len(page["Contacts"]) for page in exact] == [50] * 5
+
+
+def test_a_search_is_sorted_by_a_timestamp_when_asked(connect: Any, simulator: ConnectSimulator) -> None:
+    ids = [f"contact-{number:03}" for number in range(20)]
+    simulator.import_contacts([ended(contact_id, 1000 - number) for number, contact_id in enumerate(ids)])
+
+    def sort(order: str, field: str = "DISCONNECT_TIMESTAMP") -> dict[str, str]:
+        return {"FieldName": field, "Order": order}
+
+    assert found_ids(connect, MaxResults=6, Sort=sort("ASCENDING")) == ids
+    assert found_ids(connect, MaxResults=6, Sort=sort("DESCENDING")) == ids[::-1]
+    simulator.import_contacts([seed("live")])
+    by_beginning = time_range(by="INITIATION_TIMESTAMP")
+    assert found_ids(connect, TimeRange=by_beginning, Sort=sort("DESCENDING")) == [*ids[::-1], "live"]
+    assert found_ids(connect, TimeRange=by_beginning, Sort=sort("ASCENDING", "INITIATION_TIMESTAMP")) == [*ids, "live"]
+
+
+def test_a_search_token_is_good_for_its_own_request_again_and_again(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts([ended(f"contact-{number}", 100 + number) for number in range(5)])
+    simulator.import_contacts([seed(f"elsewhere-{number}", InstanceId=f"instance-{number}") for number in range(5)])
+    given = {"InstanceId": INSTANCE, "TimeRange": time_range(), "MaxResults": 2}
+    token = connect.search_contacts(**given)["NextToken"]
+
+    page, again = (connect.search_contacts(**given, NextToken=token) for _ in range(2))
+
+    assert page["Contacts"] == again["Contacts"]
+    assert len(page["Contacts"]) == 2
+    other_token = connect.list_instances(MaxResults=1)["NextToken"]
+    for change in (
+        {"TimeRange": time_range(clock.now - DAY - 1)},
+        {"MaxResults": 3},
+        {"InstanceId": "instance-0"},
+        {"Sort": {"FieldName": "DISCONNECT_TIMESTAMP", "Order": "ASCENDING"}},
+        {"NextToken": other_token},
+    ):
+        code, status, message = refusal(connect.search_contacts, **given | {"NextToken": token} | change)
+        assert (code, status) == ("InvalidParameterException", 400)
+        assert message.startswith("NextToken is none that SearchContacts returned")
+
+
+def test_every_known_instance_is_listed_in_pages_of_at_most_ten(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    others = [f"instance-{number:02}" for number in range(11)]
+    simulator.import_contacts([ended(f"of-{name}", DAY, InstanceId=name) for name in others])
+
+    answer = connect.list_instances()
+    pages = list(connect.get_paginator("list_instances").paginate(PaginationConfig={"PageSize": 5}))
+
+    assert len(answer["InstanceSummaryList"]) == 10
+    assert [len(page["InstanceSummaryList"]) for page in pages] == [5, 5, 2]
+    instances = {instance["Id"]: instance for page in pages for instance in page["InstanceSummaryList"]}
+    assert sorted(instances) == sorted([INSTANCE, *others])
+    assert {instance["InstanceStatus"] for instance in instances.values()} == {"ACTIVE"}
+    assert instances[INSTANCE]["Arn"] == f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE}"
+    assert instances[INSTANCE]["IdentityManagementType"] == "CONNECT_MANAGED"
+    assert instances[INSTANCE]["CreatedTime"].timestamp() == clock.now
+    # No instance is younger than its contacts.
+    assert instances["instance-00"]["CreatedTime"].timestamp() == clock.now - DAY - 60
+
+
+@pytest.mark.parametrize("query", ["maxResults=0", "maxResults=11", "maxResults=ten", "nextToken=5"])
+def test_list_instances_refuses_what_it_does_not_take(simulator: ConnectSimulator, query: str) -> None:
+    status, answer = send(simulator, "GET", f"/instance?{query}")
+
+    assert status == 400
+    assert answer["message"].lower().startswith(query.partition("=")[0].lower())
+
+
 # Creating and ending contacts
 
 
@@ -560,6 +799,17 @@ def test_concurrent_callers_share_one_bucket(clock: Clock) -> None:
             statuses = list(pool.map(lambda _: send(limited, "GET", path)[0], range(40)))
 
     assert (statuses.count(200), statuses.count(429)) == (10, 30)
+
+
+def test_a_search_is_allowed_every_other_second(client_of: Callable[[ConnectSimulator], Any], clock: Clock) -> None:
+    with ConnectSimulator(clock=clock) as simulator:
+        connect = client_of(simulator)
+        assert found_ids(connect) == []
+        assert refusal(found_ids, connect=connect)[:2] == ("ThrottlingException", 429)
+        clock.now += 1.75
+        assert refusal(found_ids, connect=connect)[0] == "ThrottlingException"
+        clock.now += 0.25
+        assert found_ids(connect) == []
 
 
 @pytest.mark.parametrize("quotas", [{"ListReferences": 10.0}, {"ListContactReferences": 0.0}])
@@ -778,6 +1028,7 @@ def test_an_events_endpoint_that_is_no_http_url_is_refused() -> None:
         ({"Chanel": "VOICE"}, "Chanel"),
         ({"DisconnectTimestamp": "yesterday"}, "DisconnectTimestamp"),
         ({"DisconnectTimestamp": "2026-03-01T10:00:00"}, "DisconnectTimestamp"),
+        ({"DisconnectTimestamp": "2026-03-02T09:30:00.001Z"}, "DisconnectTimestamp is in the future"),
         ({"References": [{"Url": {}, "String": {}}]}, "References[0]"),
         ({"References": [{"Url": {"Name": "Order", "Value": 17}}]}, "References[0].Url.Value"),
     ],
@@ -796,6 +1047,38 @@ def test_an_imported_contact_replaces_one_with_its_id(simulator: ConnectSimulato
     simulator.import_contacts([seed()])
 
     assert references_of(connect, "contact-1") == []
+
+
+def test_an_import_can_have_its_own_time_until_attachments_settle(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    references = [{"Attachment": {"Name": "photo", "Status": "PROCESSING"}}]
+    contacts = {"contacts": [seed("posted", References=references)], "settle_seconds": 1200}
+    simulator.import_contacts([seed("soon", References=references)])
+    simulator.import_contacts([seed("late", References=references)], settle_seconds=1200)
+    assert send(simulator, "POST", "/_simulator/contacts", json.dumps(contacts))[0] == 200
+
+    def statuses() -> list[str]:
+        listed = [references_of(connect, contact_id, PRODUCED) for contact_id in ("soon", "late", "posted")]
+        return [str(references[0]["Attachment"]["Status"]) for references in listed]
+
+    clock.now += 1199
+    assert statuses() == ["APPROVED", "PROCESSING", "PROCESSING"]
+    clock.now += 1
+    assert statuses() == ["APPROVED", "APPROVED", "APPROVED"]
+    assert send(simulator, "POST", "/_simulator/contacts", json.dumps(contacts | {"settle_seconds": "1200"}))[0] == 400
+
+
+def test_attachments_settle_after_twenty_minutes_of_the_given_clock(
+    client_of: Callable[[ConnectSimulator], Any], clock: Clock
+) -> None:
+    with ConnectSimulator(clock=clock, quotas=UNLIMITED, settle_seconds=1200) as simulator:
+        simulator.import_contacts([seed(References=[{"Attachment": {"Name": "photo", "Status": "PROCESSING"}}])])
+        connect = client_of(simulator)
+        clock.now += 1199
+        assert references_of(connect, "contact-1", PRODUCED)[0]["Attachment"]["Status"] == "PROCESSING"
+        clock.now += 1
+        assert references_of(connect, "contact-1", PRODUCED)[0]["Attachment"]["Status"] == "APPROVED"
 
 
 def test_the_control_endpoints_do_what_the_methods_do(simulator: ConnectSimulator) -> None:
