@@ -24,14 +24,21 @@ control endpoints, JSON in and out:
                                              these contacts' attachments
   POST /_simulator/contacts/{id}/complete    send the events up to COMPLETED; again if it had them all
   POST /_simulator/contacts/{id}/transfer    a new leg, INITIATED; the old one completes
-  GET  /_simulator/events                    all contact events, as entries of PutEvents
-  GET  /_simulator/statistics                calls, throttled calls and outcomes by operation
+  GET  /_simulator/events                    contact events as put on the bus, as entries of PutEvents
+  GET  /_simulator/statistics                calls, throttled calls and outcomes by operation; counts of events
   GET, POST, DELETE /_simulator/faults       see, inject or lift faults
+  GET, POST, DELETE /_simulator/disturbance  see, set or lift what happens to events on their way
 
 A fault is {"operation": "ListContactReferences", "kind": KIND, "count": N}; without count it lasts until it is lifted.
 Kinds: throttle, 500 and access_denied are answers of the service, 503 and not_json (status 200) HTML of a proxy;
 hang does not answer before it is lifted, reset resets the connection, truncated (status 200) is JSON's first half.
 Requests that meet a fault change nothing. Hits are counted.
+
+A disturbance is {"drop": 0.3, "repeat": 0.1}: shares of events that are lost, and of the others that come twice. A
+run with the same contacts loses and repeats the same events.
+
+SearchContacts takes a TimeRange by INITIATION_, SCHEDULED_, CONNECTED_TO_AGENT_ or DISCONNECT_TIMESTAMP of at most 8
+weeks, beginning at most two years ago, and Sort by these; SearchCriteria are not simulated.
 
 A throttled request is counted and answered 429; a bucket holds one second's worth of requests.
 """
@@ -48,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             settle_seconds=options.settle_seconds,
             events_endpoint=options.events_endpoint,
         )
+        simulator.disturb_events(drop=options.drop_events, repeat=options.repeat_events)
         contacts = read_contacts(options.contacts.read_bytes()) if options.contacts else []
         simulator.import_contacts(contacts)
     except (OSError, ValueError, ServiceError) as error:
@@ -107,6 +115,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=5.0,
         metavar="SECONDS",
         help="how long an attachment stays PROCESSING before it is APPROVED; default 5",
+    )
+    parser.add_argument(
+        "--drop-events", type=float, default=0.0, metavar="SHARE", help="of contact events that get lost, 0 to 1"
+    )
+    parser.add_argument(
+        "--repeat-events", type=float, default=0.0, metavar="SHARE", help="of the others that come twice, 0 to 1"
     )
     return parser.parse_args(arguments)
 

@@ -1,16 +1,19 @@
 """Contact events: how the service words them, and their way to the event bus."""
 
+import hashlib
 import http.client
 import json
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from local.connect.contacts import Contact
+from local.connect.model import ServiceError
 
 
 def contact_event(contact: Contact, event_type: str, now: float, *, updated: Sequence[str] = ()) -> dict[str, Any]:
@@ -66,10 +69,10 @@ def _timestamp(seconds: float | None) -> str | None:
 
 
 class EventBus:
-    """Keeps every event, and puts each on the bus behind an endpoint when there is one.
+    """Keeps the events it puts on the bus, and delivers each to an endpoint when there is one.
 
     Best effort as the service's own: what can't be delivered is reported on standard error, counted, and not tried
-    again.
+    again; and `disturb` makes it lose and repeat events.
 
     Args:
         endpoint: takes ``{"Entries": […]}`` as POST and answers as PutEvents does; None keeps events only.
@@ -80,23 +83,73 @@ class EventBus:
 
     def __init__(self, endpoint: str | None) -> None:
         self.entries: list[dict[str, Any]] = []
-        self.undelivered = 0
+        self.counts = {"emitted": 0, "undelivered": 0, "dropped": 0, "repeated": 0}
         self._endpoint = endpoint
         self._lock = threading.Lock()
+        self._drop = self._repeat = 0.0
+        self._seen: Counter[str] = Counter()
         if endpoint and not endpoint.startswith("http://"):
             raise ValueError(f"events endpoint {endpoint}: give an http URL, for example http://127.0.0.1:4566/events")
 
-    def put(self, entries: list[dict[str, Any]]) -> None:
-        """Keep these entries, at most ten, and deliver them in one request, after those of earlier calls."""
+    def disturb(self, *, drop: object, repeat: object) -> None:
+        """From now on lose a share of the events, and put a share of the others on the bus twice.
+
+        Which ones depends on nothing but an event's contact, its type, and how many such the contact had before: a run
+        with the same contacts repeats, whatever their order.
+
+        Raises:
+            ServiceError: InvalidRequestException, a share is not a number from 0 to 1.
+        """
+        if not (_is_share(drop) and _is_share(repeat)):
+            raise ServiceError(
+                "InvalidRequestException", 'drop and repeat are shares from 0 to 1: give {"drop": 0.3, "repeat": 0.1}'
+            )
         with self._lock:
+            self._drop, self._repeat = float(drop), float(repeat)
+
+    def disturbance(self) -> dict[str, float]:
+        """Return the shares in force, ``drop`` and ``repeat``; zeros when there is no disturbance."""
+        with self._lock:
+            return {"drop": self._drop, "repeat": self._repeat}
+
+    def put(self, entries: list[dict[str, Any]]) -> None:
+        """Put entries on the bus in their order, after those of earlier calls, as far as the disturbance lets them.
+
+        Repetitions follow after the last of them, as late as the service's own may come.
+        """
+        with self._lock:
+            self.counts["emitted"] += len(entries)
+            kept, repeated = self._disturbed(entries)
+            self.counts["dropped"] += len(entries) - len(kept)
+            self.counts["repeated"] += len(repeated)
+            entries = kept + repeated
             self.entries += entries
-            if not self._endpoint or not entries:
-                return
-            try:
-                failed, problem = self._post(entries)
-            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-                failed, problem = len(entries), repr(error)
-            self.undelivered += failed
+            if self._endpoint:
+                for start in range(0, len(entries), 10):  # as many as PutEvents takes
+                    self._deliver(entries[start : start + 10])
+
+    def _disturbed(self, entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the entries that are not lost, and those of them that come twice."""
+        kept, repeated = [], []
+        for entry in entries:
+            detail = json.loads(entry["Detail"])
+            kind = f"{detail['eventType']} {detail['contactId']}"
+            self._seen[kind] += 1
+            digest = hashlib.sha256(f"{kind} {self._seen[kind]}".encode("utf-8", "surrogatepass")).digest()
+            # Two independent numbers, from 0 to just below 1.
+            fate, second_fate = (int.from_bytes(digest[at : at + 4]) / 2**32 for at in (0, 4))
+            if fate >= self._drop:
+                kept.append(entry)
+                if second_fate < self._repeat:
+                    repeated.append(entry)
+        return kept, repeated
+
+    def _deliver(self, entries: list[dict[str, Any]]) -> None:
+        try:
+            failed, problem = self._post(entries)
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            failed, problem = len(entries), repr(error)
+        self.counts["undelivered"] += failed
         if failed:
             print(
                 f"connect simulator: {failed} of {len(entries)} contact events not delivered to {self._endpoint}: "
@@ -121,3 +174,7 @@ class EventBus:
         result = json.loads(answer)
         errors = {entry.get("ErrorCode") for entry in result.get("Entries", []) if entry.get("ErrorCode")}
         return int(result["FailedEntryCount"]), ", ".join(sorted(errors))
+
+
+def _is_share(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -71,7 +71,11 @@ class ConnectSimulator:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """All events so far as entries of PutEvents, delivered or not, oldest first."""
+        """What was put on the bus so far, as entries of PutEvents, delivered or not, oldest first.
+
+        That is every event, but under `disturb_events` without those dropped, and twice those repeated. What really
+        happened to a contact `contacts` tells.
+        """
         return list(self._bus.entries)
 
     def __enter__(self) -> Self:
@@ -99,6 +103,17 @@ class ConnectSimulator:
         """
         self._change(lambda: self._center.import_contacts(contacts, settle_seconds=settle_seconds))
 
+    def disturb_events(self, *, drop: float = 0.0, repeat: float = 0.0) -> None:
+        """From now on lose a share of contact events, and send a share of the others twice; zeros end it.
+
+        Which ones depends on nothing but an event's contact, its type, and how many such the contact had before: a run
+        with the same contacts repeats, whatever their order. `statistics` counts them.
+
+        Raises:
+            ServiceError: InvalidRequestException, a share is not from 0 to 1.
+        """
+        self._bus.disturb(drop=drop, repeat=repeat)
+
     def complete(self, contact_id: str) -> None:
         """Send the events a contact has yet to have, to COMPLETED; COMPLETED again when it had them all.
 
@@ -123,7 +138,9 @@ class ConnectSimulator:
     def statistics(self) -> dict[str, Any]:
         """Return counts: by operation ``calls``, ``throttled`` and ``outcomes`` (``OK`` or error code), and of events.
 
-        An operation that was never called has zeros, so that a test can compare before and after.
+        An operation that was never called has zeros, so that a test can compare before and after. Of events ``emitted``
+        counts what happened, ``dropped`` and ``repeated`` what a disturbance did to it, ``undelivered`` what the
+        endpoint refused.
         """
         with self._lock:
             operations = {
@@ -136,7 +153,7 @@ class ConnectSimulator:
             }
             return {
                 "operations": operations,
-                "events": {"emitted": len(self._bus.entries), "undelivered": self._bus.undelivered},
+                "events": dict(self._bus.counts),
             }
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> dict[str, Any]:
@@ -190,6 +207,8 @@ class ConnectSimulator:
                 answer = self.statistics()
             case "GET" | "POST" | "DELETE", ["faults"]:
                 answer = {"faults": self._control_faults(method, body)}
+            case "GET" | "POST" | "DELETE", ["disturbance"]:
+                answer = self._control_disturbance(method, body)
             case "POST", ["contacts"]:
                 contacts = read_contacts(body)
                 self.import_contacts(contacts, settle_seconds=_read_settle_seconds(body))
@@ -209,6 +228,14 @@ class ConnectSimulator:
         if method == "POST":
             self.faults.inject(_read_object(body))
         return self.faults.show()
+
+    def _control_disturbance(self, method: str, body: bytes) -> dict[str, Any]:
+        if method != "GET":
+            shares = _read_object(body) if method == "POST" else {}
+            if method == "POST" and not (shares and shares.keys() <= {"drop", "repeat"}):
+                raise ServiceError("InvalidRequestException", 'give {"drop": 0.3, "repeat": 0.1}, or one of them')
+            self.disturb_events(**shares)
+        return self._bus.disturbance()
 
     def _change(self, change: Callable[[], Result]) -> Result:
         """Run a change of the contacts under the lock, then, outside it, deliver the events it made."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -970,7 +971,7 @@ def test_events_are_delivered_to_the_endpoint(
         simulator.complete(contact_id)
 
         assert [entry for request in received for entry in request["Entries"]] == simulator.events
-        assert simulator.statistics()["events"] == {"emitted": 6, "undelivered": 0}
+        assert simulator.statistics()["events"] == {"emitted": 6, "undelivered": 0, "dropped": 0, "repeated": 0}
 
 
 @pytest.mark.parametrize(
@@ -994,7 +995,7 @@ def test_an_event_the_bus_refuses_is_reported_and_counted(
         simulator.import_contacts([seed(DisconnectTimestamp="2026-03-01T10:00:00Z")])
         simulator.complete("contact-1")
 
-        assert simulator.statistics()["events"] == {"emitted": 1, "undelivered": 1}
+        assert simulator.statistics()["events"] == {"emitted": 1, "undelivered": 1, "dropped": 0, "repeated": 0}
     printed = capsys.readouterr().err
     assert "1 of 1 contact events not delivered" in printed
     assert reason in printed
@@ -1009,13 +1010,110 @@ def test_the_api_works_while_the_bus_is_away(
         contact_id = start_task(client_of(simulator))
 
         assert event_types(simulator, contact_id) == ["INITIATED", "CONNECTED_TO_SYSTEM"]
-        assert simulator.statistics()["events"] == {"emitted": 2, "undelivered": 2}
+        assert simulator.statistics()["events"] == {"emitted": 2, "undelivered": 2, "dropped": 0, "repeated": 0}
     assert "ConnectionRefusedError" in capsys.readouterr().err
 
 
 def test_an_events_endpoint_that_is_no_http_url_is_refused() -> None:
     with pytest.raises(ValueError, match="for example http://"):
         ConnectSimulator(events_endpoint="localhost:4566")
+
+
+def complete_contacts(simulator: ConnectSimulator, ids: list[str]) -> list[tuple[str, str]]:
+    """Import ended contacts, complete them, and return contact and type of each event that got on the bus."""
+    simulator.import_contacts([ended(contact_id, 60) for contact_id in ids])
+    for contact_id in ids:
+        simulator.complete(contact_id)
+    details = [json.loads(entry["Detail"]) for entry in simulator.events]
+    return [(detail["contactId"], detail["eventType"]) for detail in details]
+
+
+def test_a_disturbance_drops_and_repeats_the_shares_it_was_given(
+    bus: tuple[str, list[dict[str, Any]], dict[str, Any]], clock: Clock
+) -> None:
+    url, received, _ = bus
+    ids = [f"contact-{number}" for number in range(1000)]
+    with ConnectSimulator(clock=clock, events_endpoint=url) as simulator:
+        simulator.disturb_events(drop=0.3, repeat=0.1)
+        seen = Counter(complete_contacts(simulator, ids))
+        counts = simulator.statistics()["events"]
+
+        assert [entry for request in received for entry in request["Entries"]] == simulator.events
+    # Which ones is fixed, so these bounds, three standard deviations, hold always or never.
+    assert 257 <= 1000 - len(seen) <= 343
+    assert 45 <= sum(times == 2 for times in seen.values()) <= 95
+    assert set(seen.values()) == {1, 2}
+    assert counts == {
+        "emitted": 1000,
+        "undelivered": 0,
+        "dropped": 1000 - len(seen),
+        "repeated": sum(times == 2 for times in seen.values()),
+    }
+    assert [contact["Reached"][-1] for contact in simulator.contacts()] == ["COMPLETED"] * 1000
+
+
+def test_a_disturbance_does_the_same_to_the_same_contacts_in_any_order(clock: Clock) -> None:
+    ids = [f"contact-{number}" for number in range(50)]
+    runs = []
+    for order in (ids, ids[::-1]):
+        simulator = ConnectSimulator(clock=clock)
+        with simulator:
+            simulator.disturb_events(drop=0.5, repeat=0.5)
+            runs.append(Counter(complete_contacts(simulator, order)))
+
+    assert runs[0] == runs[1]
+    assert 0 < len(runs[0]) < 50
+
+
+def test_a_dropped_event_that_is_sent_again_has_another_chance(simulator: ConnectSimulator) -> None:
+    simulator.disturb_events(drop=0.5)
+    sent = complete_contacts(simulator, ["contact-1"] * 20)
+
+    assert 0 < len(sent) < 20
+
+
+def test_a_disturbance_of_everything_and_of_nothing(
+    bus: tuple[str, list[dict[str, Any]], dict[str, Any]], clock: Clock
+) -> None:
+    url, received, _ = bus
+    with ConnectSimulator(clock=clock, events_endpoint=url) as simulator:
+        simulator.import_contacts([seed("first"), seed("second"), seed("third")])
+        simulator.disturb_events(drop=1)
+        simulator.complete("first")
+        assert (simulator.events, received) == ([], [])
+
+        simulator.disturb_events(repeat=1)
+        simulator.transfer("second")
+        # PutEvents takes ten entries: the leg's event and the five that were left of the old contact's, twice.
+        assert [len(request["Entries"]) for request in received] == [10, 2]
+        assert simulator.events[:6] == simulator.events[6:]
+
+        simulator.disturb_events()
+        simulator.complete("third")
+        assert len(simulator.events) == 17
+        assert simulator.statistics()["events"] == {"emitted": 16, "undelivered": 0, "dropped": 5, "repeated": 6}
+
+
+def test_a_disturbance_is_set_shown_and_lifted_by_its_endpoint(simulator: ConnectSimulator) -> None:
+    path = "/_simulator/disturbance"
+    assert send(simulator, "GET", path) == (200, {"drop": 0, "repeat": 0})
+    assert send(simulator, "POST", path, '{"drop": 1, "repeat": 0.1}') == (200, {"drop": 1, "repeat": 0.1})
+    assert complete_contacts(simulator, ["contact-1"]) == []
+    assert send(simulator, "GET", path) == (200, {"drop": 1, "repeat": 0.1})
+    assert send(simulator, "DELETE", path) == (200, {"drop": 0, "repeat": 0})
+    assert complete_contacts(simulator, ["contact-1"]) == [("contact-1", "COMPLETED")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"drop": 1.1}', '{"repeat": -0.1}', '{"drop": true}', '{"drop": "0.3"}', '{"drop": NaN}', '{"lose": 1}', "{}"],
+)
+def test_a_disturbance_that_is_none_is_refused_with_an_example(simulator: ConnectSimulator, body: str) -> None:
+    status, answer = send(simulator, "POST", "/_simulator/disturbance", body)
+
+    assert status == 400
+    assert '{"drop": 0.3, "repeat": 0.1}' in answer["message"]
+    assert send(simulator, "GET", "/_simulator/disturbance") == (200, {"drop": 0, "repeat": 0})
 
 
 # Import and control
@@ -1113,6 +1211,7 @@ def test_a_stopped_simulator_answers_nobody(client_of: Callable[[ConnectSimulato
 
 def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
     command = [sys.executable, "-m", "local.connect", "--port", "0", "--contacts", "local/contacts.json"]
+    command += ["--drop-events", "0.25", "--repeat-events", "0.5"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -1122,6 +1221,8 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
             assert found, line
             with urllib.request.urlopen(f"{found[0]}/_simulator/contacts", timeout=10) as response:  # noqa: S310 - http
                 contacts = json.load(response)["contacts"]
+            with urllib.request.urlopen(f"{found[0]}/_simulator/disturbance", timeout=10) as response:  # noqa: S310 - http
+                disturbance = json.load(response)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
             output, errors = process.stdout.read(), process.stderr.read()
@@ -1130,6 +1231,7 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
 
     with (ROOT / "local" / "contacts.json").open(encoding="utf-8") as file:
         assert [contact["Id"] for contact in contacts] == [contact["Id"] for contact in json.load(file)["contacts"]]
+    assert disturbance == {"drop": 0.25, "repeat": 0.5}
     assert f"ContactId='{contacts[0]['Id']}'" in output
     assert errors == ""
 
@@ -1140,6 +1242,8 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
         (["--quota", "ListContactReferences"], "ListContactReferences=10"),
         (["--quota", "ListReferences=10"], "for example ListContactReferences=10"),
         (["--page-size", "0"], "for example 2"),
+        (["--drop-events", "1.5"], '{"drop": 0.3, "repeat": 0.1}'),
+        (["--repeat-events", "some"], "--repeat-events"),
         (["--contacts", "pyproject.toml"], '{"contacts": ['),
         (["--contacts", "no-such-file.json"], "no-such-file.json"),
     ],
