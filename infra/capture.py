@@ -8,11 +8,10 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.asset import functions_code
+from infra.function import PythonFunction, allow, allow_ledger_key, instance_arns
 from infra.settings import Settings
 from infra.storage import StorageStack
 
@@ -62,11 +61,11 @@ class CaptureStack(cdk.Stack):
             description="References of completed Amazon Connect contacts: what captures them",
         )
         rate = share_rate(settings.connect_requests_per_second)
-        queues = ContactQueue(self, "Queue", consumer_timeout_seconds=rate.timeout_seconds)
-        CompletionRule(self, "Rule", settings=settings, queues=queues)
-        capture = CaptureFunction(self, "Capture", settings=settings, storage=storage, queues=queues, rate=rate)
-        cdk.CfnOutput(self, "QueueUrl", value=queues.queue.queue_url)
-        cdk.CfnOutput(self, "DeadLetterQueueUrl", value=queues.dead_letters.queue_url)
+        self.queues = ContactQueue(self, "Queue", consumer_timeout_seconds=rate.timeout_seconds)
+        CompletionRule(self, "Rule", settings=settings, queues=self.queues)
+        capture = CaptureFunction(self, "Capture", settings=settings, storage=storage, queues=self.queues, rate=rate)
+        cdk.CfnOutput(self, "QueueUrl", value=self.queues.queue.queue_url)
+        cdk.CfnOutput(self, "DeadLetterQueueUrl", value=self.queues.dead_letters.queue_url)
         cdk.CfnOutput(self, "CaptureFunctionName", value=capture.function.function_name)
 
 
@@ -134,8 +133,8 @@ def _misspell(instance_arn: str) -> str:
     return instance_arn.replace(":connect:", "::connect:", 1)
 
 
-class CaptureFunction(Construct):
-    """The Lambda function, its role and log group, and the event source that feeds it."""
+class CaptureFunction(PythonFunction):
+    """The Lambda function between the queue and the stores, and the event source that feeds it."""
 
     def __init__(
         self,
@@ -147,28 +146,13 @@ class CaptureFunction(Construct):
         queues: ContactQueue,
         rate: RateShare,
     ) -> None:
-        super().__init__(scope, construct_id)
-        log_group = logs.LogGroup(
-            self,
-            "Log",
-            retention=logs.RetentionDays.ONE_YEAR if settings.is_production else logs.RetentionDays.ONE_MONTH,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-        )
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        for statement in _statements(settings=settings, storage=storage, queues=queues, log_group=log_group):
-            role.add_to_policy(statement)
-        self.function = lambda_.Function(
-            self,
-            "Function",
-            code=functions_code(),
+        super().__init__(
+            scope,
+            construct_id,
+            settings=settings,
             handler="capture.handler.handler",
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
-            memory_size=256,
             timeout=cdk.Duration.seconds(rate.timeout_seconds),
-            tracing=lambda_.Tracing.ACTIVE,
-            role=role,
-            log_group=log_group,
+            statements=_statements(settings=settings, storage=storage, queues=queues),
             environment={
                 "TABLE_NAME": storage.table.table_name,
                 "BUCKET_NAME": storage.bucket.bucket_name,
@@ -179,9 +163,6 @@ class CaptureFunction(Construct):
                 "REFERENCE_TYPES": ",".join(settings.reference_types),
                 "REQUESTS_PER_SECOND": f"{rate.requests_per_second:g}",
                 "RETENTION_DAYS": str(settings.retention_days),
-                "POWERTOOLS_SERVICE_NAME": "contact-references",
-                "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
-                "POWERTOOLS_LOG_LEVEL": "INFO",
             },
         )
         lambda_.EventSourceMapping(
@@ -194,28 +175,11 @@ class CaptureFunction(Construct):
             max_concurrency=rate.concurrency,
             report_batch_item_failures=True,
         )
-        cdk.Validations.of(self.function).acknowledge(
-            cdk.Acknowledgment(
-                id="AwsSolutions-L1",
-                reason="The asset's bytecode is Python 3.13's, and 3.13 is what the tests run on",
-            )
-        )
 
 
-def _statements(
-    *, settings: Settings, storage: StorageStack, queues: ContactQueue, log_group: logs.LogGroup
-) -> list[iam.PolicyStatement]:
-    # Written out: the constructs' grant methods give actions that nobody here uses.
-    every_instance = f"arn:{cdk.Aws.PARTITION}:connect:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:instance/*"
-    instances = settings.instance_arns or (every_instance,)
-
-    def allow(actions: list[str], *resources: str, via: str = "") -> iam.PolicyStatement:
-        service = f"{via}.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
-        conditions = {"StringEquals": {"kms:ViaService": service}} if via else None
-        return iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions)
-
+def _statements(*, settings: Settings, storage: StorageStack, queues: ContactQueue) -> list[iam.PolicyStatement]:
     return [
-        allow(["connect:ListContactReferences"], *(f"{instance}/contact/*" for instance in instances)),
+        allow(["connect:ListContactReferences"], *(f"{instance}/contact/*" for instance in instance_arns(settings))),
         allow(
             [
                 "sqs:ReceiveMessage",
@@ -240,19 +204,5 @@ def _statements(
             ],
             storage.table.table_arn,
         ),
-        # What DynamoDB's documentation says a caller needs, without CreateGrant: that is for creating tables.
-        allow(
-            [
-                "kms:Encrypt",
-                "kms:Decrypt",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
-                "kms:GenerateDataKey",
-                "kms:GenerateDataKeyWithoutPlaintext",
-                "kms:DescribeKey",
-            ],
-            storage.key.key_arn,
-            via="dynamodb",
-        ),
-        allow(["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn),
+        allow_ledger_key(storage),
     ]

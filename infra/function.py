@@ -1,0 +1,107 @@
+"""What all functions have in common: their runtime, a role and a log group each, and ways to write its permissions."""
+
+from collections.abc import Iterable, Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.asset import functions_code
+from infra.settings import Settings
+from infra.storage import StorageStack
+
+
+class PythonFunction(Construct):
+    """A handler of lambdas/ as a Lambda function, with a role and a log group that only it uses.
+
+    The role may do what the statements say, write its log and send traces. `retry_attempts` is how often Lambda
+    repeats an asynchronous invocation that failed, its own default if None.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        handler: str,
+        timeout: cdk.Duration,
+        statements: Iterable[iam.PolicyStatement],
+        environment: Mapping[str, str],
+        retry_attempts: int | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        log_group = make_log_group(self, settings=settings)
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        for statement in statements:
+            role.add_to_policy(statement)
+        role.add_to_policy(allow(["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn))
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            code=functions_code(),
+            handler=handler,
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            memory_size=256,
+            timeout=timeout,
+            tracing=lambda_.Tracing.ACTIVE,
+            role=role,
+            log_group=log_group,
+            retry_attempts=retry_attempts,
+            environment={
+                **environment,
+                "POWERTOOLS_SERVICE_NAME": "contact-references",
+                "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+            },
+        )
+        cdk.Validations.of(self.function).acknowledge(
+            cdk.Acknowledgment(
+                id="AwsSolutions-L1",
+                reason="The asset's bytecode is Python 3.13's, and 3.13 is what the tests run on",
+            )
+        )
+
+
+def make_log_group(scope: Construct, *, settings: Settings) -> logs.LogGroup:
+    """Return the log group of a construct: kept a year in production, else a month."""
+    return logs.LogGroup(
+        scope,
+        "Log",
+        retention=logs.RetentionDays.ONE_YEAR if settings.is_production else logs.RetentionDays.ONE_MONTH,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+
+
+# Written out: the constructs' grant methods give actions that no function here uses.
+def allow(actions: list[str], *resources: str, via: str = "") -> iam.PolicyStatement:
+    """Return a statement that allows the actions on the resources, a key's only `via` the service named."""
+    service = f"{via}.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"
+    conditions = {"StringEquals": {"kms:ViaService": service}} if via else None
+    return iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions)
+
+
+def allow_ledger_key(storage: StorageStack) -> iam.PolicyStatement:
+    """Return what DynamoDB's documentation says a caller needs, without CreateGrant: that is for creating tables."""
+    return allow(
+        [
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+            "kms:DescribeKey",
+        ],
+        storage.key.key_arn,
+        via="dynamodb",
+    )
+
+
+def instance_arns(settings: Settings) -> tuple[str, ...]:
+    """Return the ARNs of the instances to read, one for every instance of the account and Region if none is named."""
+    every_instance = f"arn:{cdk.Aws.PARTITION}:connect:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:instance/*"
+    return settings.instance_arns or (every_instance,)
