@@ -2,9 +2,10 @@
 
 import difflib
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -35,6 +36,10 @@ class Settings:
     `stage` names and tags the stacks. No `instance_arns` means every Connect instance of the account and
     Region. `connect_requests_per_second` (0.1 to 8000) is this system's share of the account's quota.
     `retention_days` (at most 3650) is 0 to keep everything. `alarm_email` is empty or who will hear about alarms.
+
+    Reconcile runs every `reconcile_every_minutes` (1 to 1440) and looks `reconcile_window_hours` (1 to 168) back
+    beyond the hour after which a contact counts as complete. `backfill_share` (above 0, at most 1) is the most of
+    `connect_requests_per_second` that contacts take which reconcile and backfill fed in.
     """
 
     stage: str
@@ -44,6 +49,9 @@ class Settings:
     connect_requests_per_second: float
     retention_days: int
     alarm_email: str
+    reconcile_every_minutes: int
+    reconcile_window_hours: int
+    backfill_share: float
 
     @property
     def is_production(self) -> bool:
@@ -66,9 +74,23 @@ class Settings:
                 problems.append(f"{key}: missing; cdk.json holds the default, for example {known.example}")
             except ValueError as error:
                 problems.append(f"{key}: {json.dumps(context[key])} {error}; for example {_option(key)}")
+        if not problems:
+            settings = cls(**values)
+            problems = list(_find_contradictions(settings))
         if problems:
             raise InvalidSettingsError("\n".join(problems))
-        return cls(**values)
+        return settings
+
+
+def _find_contradictions(settings: Settings) -> Iterator[str]:
+    # A run that fails is not repeated: the next one has to see the same contacts.
+    hours = math.ceil(2 * settings.reconcile_every_minutes / 60)
+    if settings.reconcile_window_hours < hours:
+        yield (
+            f"reconcileWindowHours: {settings.reconcile_window_hours} is too short for two runs, one every "
+            f"{settings.reconcile_every_minutes} minutes, to see each contact; for example "
+            f"-c reconcileWindowHours={hours}"
+        )
 
 
 def _is_known(key: str) -> bool:
@@ -130,11 +152,18 @@ def _read_number(value: object, *, at_least: float, at_most: float) -> float:
     return number
 
 
-def _read_days(value: object) -> int:
-    days = _read_number(value, at_least=0, at_most=3650)
-    if days != int(days):
-        raise ValueError("is not a whole number of days")
-    return int(days)
+def _read_whole_number(value: object, *, at_least: int, at_most: int) -> int:
+    number = _read_number(value, at_least=at_least, at_most=at_most)
+    if number != int(number):
+        raise ValueError("is not a whole number")
+    return int(number)
+
+
+def _read_share(value: object) -> float:
+    share = _read_number(value, at_least=0, at_most=1)
+    if not share:
+        raise ValueError("is not above 0")
+    return share
 
 
 class _Key(NamedTuple):
@@ -164,10 +193,15 @@ _KEYS = {
     "connectRequestsPerSecond": _Key(
         "connect_requests_per_second", partial(_read_number, at_least=0.1, at_most=8000), "8"
     ),
-    "retentionDays": _Key("retention_days", _read_days, "365"),
+    "retentionDays": _Key("retention_days", partial(_read_whole_number, at_least=0, at_most=3650), "365"),
     "alarmEmail": _Key(
         "alarm_email",
         partial(_read_text, pattern=r"|[^@\s,]+@[^@\s,]+\.[^@\s,]+", meaning="an e-mail address, or empty"),
         "contact-centre@example.com",
     ),
+    "reconcileEveryMinutes": _Key(
+        "reconcile_every_minutes", partial(_read_whole_number, at_least=1, at_most=1440), "15"
+    ),
+    "reconcileWindowHours": _Key("reconcile_window_hours", partial(_read_whole_number, at_least=1, at_most=168), "3"),
+    "backfillShare": _Key("backfill_share", _read_share, "0.5"),
 }

@@ -35,6 +35,9 @@ def test_the_defaults_are_those_of_the_contract(context: dict[str, Any]) -> None
         connect_requests_per_second=8,
         retention_days=0,
         alarm_email="",
+        reconcile_every_minutes=15,
+        reconcile_window_hours=3,
+        backfill_share=0.5,
     )
 
 
@@ -52,6 +55,12 @@ def test_the_defaults_are_those_of_the_contract(context: dict[str, Any]) -> None
         ("connectRequestsPerSecond", 500, "connect_requests_per_second", 500),
         ("retentionDays", "3650", "retention_days", 3650),
         ("alarmEmail", "a@b.example", "alarm_email", "a@b.example"),
+        ("reconcileEveryMinutes", "1", "reconcile_every_minutes", 1),
+        ("reconcileEveryMinutes", 90, "reconcile_every_minutes", 90),
+        ("reconcileWindowHours", "1", "reconcile_window_hours", 1),
+        ("reconcileWindowHours", 168, "reconcile_window_hours", 168),
+        ("backfillShare", "0.001", "backfill_share", 0.001),
+        ("backfillShare", 1, "backfill_share", 1),
     ],
 )
 def test_a_value_is_read_as_cdk_json_and_the_command_line_give_it(
@@ -91,6 +100,15 @@ def test_a_value_is_read_as_cdk_json_and_the_command_line_give_it(
         ("retentionDays", 3651),
         ("alarmEmail", "nobody"),
         ("alarmEmail", "a@b.example,c@d.example"),
+        ("reconcileEveryMinutes", "0"),
+        ("reconcileEveryMinutes", 1441),
+        ("reconcileEveryMinutes", "7.5"),
+        ("reconcileWindowHours", 0),
+        ("reconcileWindowHours", "169"),
+        ("reconcileWindowHours", "1.5"),
+        ("backfillShare", 0),
+        ("backfillShare", "1.01"),
+        ("backfillShare", "half"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key_and_an_example(context: dict[str, Any], key: str, value: object) -> None:
@@ -100,6 +118,15 @@ def test_a_bad_value_is_named_with_its_key_and_an_example(context: dict[str, Any
     (problem,) = str(caught.value).splitlines()
     assert problem.startswith(f"{key}: {json.dumps(value)} ")
     assert f"; for example -c {key}=" in problem
+
+
+@pytest.mark.parametrize(("minutes", "hours", "enough"), [(1440, 47, 48), (90, 2, 3), (31, 1, 2)])
+def test_a_contact_is_seen_by_at_least_two_runs(context: dict[str, Any], minutes: int, hours: int, enough: int) -> None:
+    chosen = {**context, "reconcileEveryMinutes": minutes, "reconcileWindowHours": hours}
+    with pytest.raises(InvalidSettingsError, match=rf"^reconcileWindowHours: {hours} is too short .*={enough}$"):
+        Settings.from_context(chosen)
+
+    assert Settings.from_context({**chosen, "reconcileWindowHours": enough}).reconcile_window_hours == enough
 
 
 def test_the_example_in_every_problem_is_a_good_value(context: dict[str, Any]) -> None:
