@@ -38,7 +38,7 @@ class StorageStack(cdk.Stack):
 
 
 class Ledger(Construct):
-    """The table that one contact is looked up in, and one value (index `by_value`)."""
+    """The table that one contact is looked up in, one value (index `by_value`), and what to read again (`by_due`)."""
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey, removal: cdk.RemovalPolicy) -> None:
         super().__init__(scope, construct_id)
@@ -67,6 +67,13 @@ class Ledger(Construct):
             partition_key=text("value_key"),
             sort_key=text("completed_at"),
             projection_type=dynamodb.ProjectionType.ALL,
+        )
+        # Sparse: only CONTACT items whose references may still change have its keys, which are all that a search needs.
+        self.table.add_global_secondary_index(
+            index_name="by_due",
+            partition_key=text("settle_state"),
+            sort_key=text("look_again_at"),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
         )
 
 

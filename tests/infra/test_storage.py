@@ -5,7 +5,7 @@ import pytest
 HELD = ["AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key"]
 
 
-def test_the_ledger_has_the_contract_s_keys_and_index(default: Any) -> None:
+def test_the_ledger_has_the_contract_s_keys_and_indexes(default: Any) -> None:
     table = default.only("AWS::DynamoDB::Table")["Properties"]
 
     assert table["KeySchema"] == [
@@ -20,7 +20,15 @@ def test_the_ledger_has_the_contract_s_keys_and_index(default: Any) -> None:
                 {"AttributeName": "completed_at", "KeyType": "RANGE"},
             ],
             "Projection": {"ProjectionType": "ALL"},
-        }
+        },
+        {
+            "IndexName": "by_due",
+            "KeySchema": [
+                {"AttributeName": "settle_state", "KeyType": "HASH"},
+                {"AttributeName": "look_again_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        },
     ]
     assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
