@@ -5,6 +5,7 @@ import sys
 import aws_cdk as cdk
 
 from infra.capture import CaptureStack
+from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
 
@@ -21,7 +22,8 @@ def build(app: cdk.App) -> None:
     settings = Settings.from_context(app.node.get_all_context())
     prefix = f"ContactReferences-{settings.stage}"
     storage = StorageStack(app, f"{prefix}-Storage", settings=settings)
-    CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage)
+    capture = CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage)
+    ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage, queues=capture.queues)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

@@ -19,22 +19,36 @@ INSTANCE_ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-12
 
 @dataclass(frozen=True)
 class Deployment:
-    """A synthesized app, and the templates of its two stacks."""
+    """A synthesized app, and the templates of its stacks."""
 
     app: Any
     storage: dict[str, Any]
     capture: dict[str, Any]
-    template_files: tuple[Path, Path]
+    reconcile: dict[str, Any]
+    template_files: tuple[Path, ...]
 
-    def only(self, kind: str) -> dict[str, Any]:
-        """The one resource of this type, in either stack."""
-        (resource,) = self.all(kind).values()
+    def only(self, kind: str, *, stack: str | None = None) -> dict[str, Any]:
+        """The one resource of this type, in the stack that is named or in any."""
+        (resource,) = self.all(kind, stack=stack).values()
         return resource
 
-    def all(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Logical id to resource of this type, in either stack."""
-        resources = {**self.storage["Resources"], **self.capture["Resources"]}
-        return {name: resource for name, resource in resources.items() if resource["Type"] == kind}
+    def all(self, kind: str, *, stack: str | None = None) -> dict[str, dict[str, Any]]:
+        """Logical id to resource of this type, in the stack that is named or in any."""
+        templates = [self.storage, self.capture, self.reconcile] if stack is None else [getattr(self, stack)]
+        resources = [item for template in templates for item in template["Resources"].items()]
+        return {name: resource for name, resource in resources if resource["Type"] == kind}
+
+    def policy(self, role: str) -> dict[str, Any]:
+        """All that the role with this logical id may do, in one document, its references replaced."""
+        policies = [each["Properties"] for each in self.all("AWS::IAM::Policy").values()]
+        documents = [each["PolicyDocument"] for each in policies if each["Roles"] == [{"Ref": role}]]
+        statements = [statement for document in documents for statement in document["Statement"]]
+        return {"Version": "2012-10-17", "Statement": self.resolve(statements)}
+
+    @property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Name to output, those that stacks export for each other included."""
+        return {**self.storage["Outputs"], **self.capture["Outputs"], **self.reconcile["Outputs"]}
 
     def resolve(self, value: Any) -> Any:
         """The value with its references replaced: pseudo parameters as in the local system, names by ids."""
@@ -46,9 +60,13 @@ class Deployment:
             case {"Fn::Join": [separator, parts]}:
                 resolved: Any = separator.join(map(self.resolve, parts))
             case {"Fn::ImportValue": name}:
-                outputs = self.storage["Outputs"].values()
-                resolved = self.resolve({o["Export"]["Name"]: o["Value"] for o in outputs if "Export" in o}[name])
+                exports = {o["Export"]["Name"]: o["Value"] for o in self.outputs.values() if "Export" in o}
+                resolved = self.resolve(exports[name])
+            case {"Fn::Select": [index, {"Fn::Split": [separator, value]}]}:
+                resolved = self.resolve(value).split(separator)[index]
             case {"Fn::GetAtt": [name, "Arn"]}:
+                resolved = self._arn(name)
+            case {"Ref": name} if name in self.all("AWS::StepFunctions::StateMachine"):
                 resolved = self._arn(name)
             case {"Ref": name}:
                 resolved = _PSEUDO_PARAMETERS.get(name, name)
@@ -57,8 +75,9 @@ class Deployment:
         return resolved
 
     def _arn(self, name: str) -> str:
-        kind = {**self.storage["Resources"], **self.capture["Resources"]}[name]["Type"]
-        return {
+        templates = (self.storage, self.capture, self.reconcile)
+        (kind,) = [each["Resources"][name]["Type"] for each in templates if name in each["Resources"]]
+        arn: str = {
             "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:111122223333:{}",
             "AWS::Events::Rule": "arn:aws:events:us-east-1:111122223333:rule/{}",
             "AWS::S3::Bucket": "arn:aws:s3:::{}",
@@ -66,7 +85,10 @@ class Deployment:
             "AWS::KMS::Key": "arn:aws:kms:us-east-1:111122223333:key/{}",
             "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:111122223333:log-group:{}:*",
             "AWS::IAM::Role": "arn:aws:iam::111122223333:role/{}",
-        }[kind].format(name)
+            "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:111122223333:function:{}",
+            "AWS::StepFunctions::StateMachine": "arn:aws:states:us-east-1:111122223333:stateMachine:{}",
+        }[kind]
+        return arn.format(name)
 
 
 _PSEUDO_PARAMETERS = {
@@ -99,6 +121,9 @@ def production(context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         "connectRequestsPerSecond": "40",
         "retentionDays": "365",
         "alarmEmail": "contact-centre@example.com",
+        "reconcileEveryMinutes": "60",
+        "reconcileWindowHours": "24",
+        "backfillShare": "0.25",
     }
     return _synthesize({**context, **options}, tmp_path_factory.mktemp("production"))
 
@@ -112,7 +137,7 @@ def _synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
     app = cdk.App(context={**context, "aws:cdk:bundling-stacks": []}, outdir=str(outdir))
     build(app)
     app.synth()
-    storage, capture = (
-        outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in ("Storage", "Capture")
-    )
-    return Deployment(app, json.loads(storage.read_text()), json.loads(capture.read_text()), (storage, capture))
+    names = ("Storage", "Capture", "Reconcile")
+    files = tuple(outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names)
+    storage, capture, reconcile = (json.loads(file.read_text()) for file in files)
+    return Deployment(app, storage, capture, reconcile, files)

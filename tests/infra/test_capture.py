@@ -92,7 +92,7 @@ def test_a_contact_outlives_a_twelve_hour_outage_on_the_queue(default: Any) -> N
 def test_a_message_stays_hidden_for_six_invocations(name: str, request: pytest.FixtureRequest) -> None:
     deployment = request.getfixturevalue(name)
     queue, _ = queues(deployment)
-    function = deployment.only("AWS::Lambda::Function")["Properties"]
+    function = deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]
     source = deployment.only("AWS::Lambda::EventSourceMapping")["Properties"]
     visibility = deployment.all("AWS::SQS::Queue")[queue]["Properties"]["VisibilityTimeout"]
 
@@ -101,7 +101,7 @@ def test_a_message_stays_hidden_for_six_invocations(name: str, request: pytest.F
 
 def test_the_queue_feeds_the_function_in_batches_that_fail_in_part(default: Any) -> None:
     queue, _ = queues(default)
-    (function,) = default.all("AWS::Lambda::Function")
+    (function,) = default.all("AWS::Lambda::Function", stack="capture")
     source = default.resolve(default.only("AWS::Lambda::EventSourceMapping")["Properties"])
 
     assert (source["EventSourceArn"], source["FunctionName"]) == (arn(default, queue), function)
@@ -114,7 +114,7 @@ def test_the_execution_environments_share_the_rate(
     name: str, rate: float, concurrency: int, request: pytest.FixtureRequest
 ) -> None:
     deployment = request.getfixturevalue(name)
-    function = deployment.only("AWS::Lambda::Function")["Properties"]
+    function = deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]
     source = deployment.only("AWS::Lambda::EventSourceMapping")["Properties"]
 
     assert source["ScalingConfig"] == {"MaximumConcurrency": concurrency}
@@ -139,7 +139,7 @@ def test_the_function_can_read_the_environment_that_it_is_given(default: Any, pr
         (table,) = deployment.all("AWS::DynamoDB::Table")
         (bucket,) = deployment.all("AWS::S3::Bucket")
         variables = deployment.resolve(
-            deployment.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+            deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]["Environment"]["Variables"]
         )
 
         settings = CaptureSettings.from_environment(variables)
@@ -154,7 +154,7 @@ def test_the_function_can_read_the_environment_that_it_is_given(default: Any, pr
 
 
 def test_the_function_runs_what_the_asset_holds(default: Any) -> None:
-    function = default.only("AWS::Lambda::Function")["Properties"]
+    function = default.only("AWS::Lambda::Function", stack="capture")["Properties"]
 
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
     assert function["Handler"] == "capture.handler.handler"
@@ -163,8 +163,8 @@ def test_the_function_runs_what_the_asset_holds(default: Any) -> None:
 
 def test_logs_are_kept_longer_in_production(default: Any, production: Any) -> None:
     for deployment, days in ((default, 30), (production, 365)):
-        (log_group,) = deployment.all("AWS::Logs::LogGroup")
-        function = deployment.resolve(deployment.only("AWS::Lambda::Function")["Properties"])
+        (log_group,) = deployment.all("AWS::Logs::LogGroup", stack="capture")
+        function = deployment.resolve(deployment.only("AWS::Lambda::Function", stack="capture")["Properties"])
 
         assert function["LoggingConfig"] == {"LogGroup": log_group}
-        assert deployment.only("AWS::Logs::LogGroup")["Properties"]["RetentionInDays"] == days
+        assert deployment.only("AWS::Logs::LogGroup", stack="capture")["Properties"]["RetentionInDays"] == days

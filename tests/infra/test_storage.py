@@ -104,24 +104,26 @@ def test_elsewhere_data_goes_with_its_stack(default: Any, kind: str) -> None:
 
 def test_names_are_cloudformation_s_and_tags_say_whose_they_are(default: Any) -> None:
     named = {"TableName", "BucketName", "QueueName", "FunctionName", "LogGroupName", "RoleName", "Name"}
-    resources = [*default.storage["Resources"].values(), *default.capture["Resources"].values()]
+    named |= {"StateMachineName"}
+    templates = (default.storage, default.capture, default.reconcile)
 
-    for resource in resources:
-        is_reference = resource["Type"] == "AWS::Lambda::EventSourceMapping"  # its FunctionName points to one
+    for resource in [resource for template in templates for resource in template["Resources"].values()]:
+        # Their FunctionName points to one.
+        is_reference = resource["Type"] in {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"}
         assert is_reference or not named & set(resource["Properties"]), resource["Type"]
     assert {"Key": "stage", "Value": "dev"} in default.only("AWS::DynamoDB::Table")["Properties"]["Tags"]
     assert {"Key": "project", "Value": "contact-references"} in default.only("AWS::S3::Bucket")["Properties"]["Tags"]
 
 
 def test_outputs_have_the_contract_s_names(default: Any) -> None:
-    outputs = {**default.storage["Outputs"], **default.capture["Outputs"]}
-
-    assert {name for name, output in outputs.items() if "Export" not in output} == {
+    assert {name for name, output in default.outputs.items() if "Export" not in output} == {
         "TableName",
         "BucketName",
         "QueueUrl",
         "DeadLetterQueueUrl",
         "CaptureFunctionName",
+        "ReconcileFunctionName",
+        "BackfillStateMachineArn",
     }
 
 
