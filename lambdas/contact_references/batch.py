@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from contact_references.capture import Capture
 from contact_references.connect import ReferenceReader
-from contact_references.contact import Completion, Contact, ContactKey
+from contact_references.contact import UNSETTLED, Completion, Contact, ContactKey
 from contact_references.errors import CaptureError, ContactNotFoundError, PermanentError, RetriableError
 from contact_references.lake import Lake
 from contact_references.ledger import ContendedError, Entry, Holding, Ledger
-from contact_references.reference import normalize_references
+from contact_references.reference import normalize_references, take_over
+from contact_references.settling import SETTLED, Settling, settle
 from contact_references.timestamps import to_millisecond
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -43,7 +44,8 @@ class Result:
     """What became of one contact and why; `capture` is the one that was committed or confirmed here.
 
     `seconds_to_capture` runs from a contact's completion to the reading that first captured it, of contacts
-    that an event of their own reported.
+    that an event of their own reported. `is_given_up` says that this was the last look and found something in
+    PROCESSING.
     """
 
     outcome: Outcome
@@ -51,16 +53,21 @@ class Result:
     reference_count: int = 0
     capture: Capture | None = None
     seconds_to_capture: float | None = None
+    is_given_up: bool = False
 
 
 @dataclass(slots=True)
 class _Target:
-    """A contact to capture: what a batch says of it, what the ledger has of it, and how far it got."""
+    """A contact to capture: what a batch says of it, what the ledger has of it, and how far it got.
+
+    `is_partly_read` says that `reading` has only the types that may still change.
+    """
 
     contact: Contact
     completions: list[Completion] = field(default_factory=list)
     entry: Entry | None = None
     reading: Capture | None = None
+    is_partly_read: bool = False
     in_lake: Capture | None = None
     result: Result | CaptureError | None = None
 
@@ -79,6 +86,11 @@ class _Target:
     @property
     def is_redelivered(self) -> bool:
         return any(completion.redelivered for completion in self.completions)
+
+    @property
+    def is_looked_at_again(self) -> bool:
+        """Whether nothing is asked for but what may have changed since the contact was captured."""
+        return all(completion.requested == UNSETTLED for completion in self.completions)
 
     def is_covered_by(self, entry: Entry) -> bool:
         """Whether the ledger's reading is because of all that was reported here, or from after it.
@@ -121,7 +133,13 @@ class _Target:
             capture = replace(capture, captured_at=capture.captured_at + _MILLISECOND)
         return capture
 
-    def succeed(self, capture: Capture, reason: str) -> None:
+    def settle(self, capture: Capture, *, checked_at: datetime) -> Settling:
+        """When to look again, of a capture that was read or confirmed at `checked_at`."""
+        was_awaited = self.entry is not None and self.entry.settling.look_again_at is not None
+        is_awaited = was_awaited or any(completion.is_analyzed for completion in self.completions)
+        return settle(capture, checked_at=checked_at, is_awaited=is_awaited)
+
+    def succeed(self, capture: Capture, reason: str, settling: Settling) -> None:
         known_before = self.entry is not None and self.entry.contact.completion_seen
         live = [completion for completion in self.completions if completion.contact.key == capture.contact.key]
         seconds = None
@@ -133,6 +151,7 @@ class _Target:
             reference_count=len(capture.references),
             capture=capture,
             seconds_to_capture=seconds,
+            is_given_up=settling.is_given_up and not (self.entry is not None and self.entry.settling.is_given_up),
         )
 
     @contextmanager
@@ -150,10 +169,11 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A capture to commit, and what the ledger must still hold for it to be right."""
+    """A capture to commit, what the ledger must still hold for it to be right, and when to look again."""
 
     capture: Capture
     over: Holding | None
+    settling: Settling
 
 
 class Capturer:
@@ -207,6 +227,8 @@ class Capturer:
         elif entry is not None and target.is_covered_by(entry):
             if target.contact == entry.contact:
                 target.skip("captured since the event")
+        elif entry is None and target.is_looked_at_again:
+            target.skip("no longer in the ledger")
         else:
             if time_left() < _TIME_TO_READ:
                 raise RetriableError("NotStarted", "the function's deadline was too near")
@@ -215,7 +237,9 @@ class Capturer:
             target.reading = Capture(
                 contact=target.contact, captured_at=captured_at, references=(), event_id=target.latest.event_id
             )
-            members = self._reader.read(target.contact.key)
+            is_captured = entry is not None and entry.is_complete
+            target.is_partly_read = is_captured and target.is_looked_at_again and bool(self._reader.changing_types)
+            members = self._reader.read(target.contact.key, only_changing=target.is_partly_read)
             target.reading = replace(target.reading, references=normalize_references(members))
 
     def _commit(self, targets: Iterable[_Target], time_left: Callable[[], float]) -> None:
@@ -232,8 +256,8 @@ class Capturer:
                     with target.failing_alone():
                         if time_left() < _TIME_TO_COMMIT:
                             raise RetriableError("NotCommitted", "the function's deadline was too near")
-                        self._ledger.commit(plan.capture, over=plan.over)
-                        target.succeed(plan.capture, "changed" if plan.over else "captured")
+                        self._ledger.commit(plan.capture, over=plan.over, settling=plan.settling)
+                        target.succeed(plan.capture, "changed" if plan.over else "captured", plan.settling)
             contended = [target for target in targets if isinstance(target.result, ContendedError)]
             if not contended:
                 return
@@ -249,17 +273,25 @@ class Capturer:
         """
         entry, reading = target.entry, target.reading
         if entry is None:
-            if reading is None:
+            if reading is None or target.is_partly_read:
                 raise ContendedError("Contended", "the contact's entry is gone")
-            return [(target, _Plan(target.named_apart(reading), None))]
+            return [(target, self._plan_of(target, reading, None))]
         target.contact = target.contact.known_since(entry.contact)
         if reading is not None and target.is_newer_than(entry):
             capture = replace(reading, contact=target.contact)
             holding = self._ledger.find_holding(entry)
+            if target.is_partly_read:
+                if not holding.is_whole:
+                    raise ContendedError("Contended", "the contact is being captured")
+                references = take_over(
+                    reading.references, held=holding.references, read_types=self._reader.changing_types
+                )
+                capture = replace(capture, references=references)
             is_known = holding.is_whole and capture.says_the_same_as(holding.capture)
             if is_known and not target.may_have_overtaken(entry):
-                self._ledger.confirm(entry, capture.captured_at)
-                target.succeed(capture, "unchanged")
+                settling = self._settling(target, holding.capture, checked_at=capture.captured_at)
+                self._ledger.confirm(entry, capture.captured_at, settling=settling)
+                target.succeed(capture, "unchanged", settling)
                 return []
         elif entry.is_complete and target.contact == entry.contact and not target.may_have_overtaken(entry):
             target.skip("a newer capture is there")
@@ -273,7 +305,15 @@ class Capturer:
             name = entry.checked_at + _MILLISECOND
             event_id = target.latest.event_id
             capture = replace(holding.capture, contact=target.contact, captured_at=name, event_id=event_id)
-        return [(target, _Plan(target.named_apart(capture), holding))]
+        return [(target, self._plan_of(target, capture, holding))]
+
+    def _plan_of(self, target: _Target, capture: Capture, over: Holding | None) -> _Plan:
+        capture = target.named_apart(capture)
+        return _Plan(capture, over, self._settling(target, capture, checked_at=capture.captured_at))
+
+    def _settling(self, target: _Target, capture: Capture, *, checked_at: datetime) -> Settling:
+        # Without a type asked for that may still change, there is nothing to look for.
+        return target.settle(capture, checked_at=checked_at) if self._reader.changing_types else SETTLED
 
     def _append_to_lake(self, plans: "Sequence[tuple[_Target, _Plan]]") -> None:
         fresh = [(target, plan) for target, plan in plans if plan.capture != target.in_lake]

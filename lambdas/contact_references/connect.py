@@ -49,6 +49,7 @@ def group_types(reference_types: Collection[str]) -> list[list[str]]:
 class ReferenceReader:
     """Lists contacts' references; counts its requests in `calls` and the refused ones in `throttled_calls`.
 
+    `changing_types` are those asked for that may change after the contact has ended; one request reads them.
     `client` is a boto3 Connect client that makes one attempt a call: every request, a repeated one too, is
     one to pay for from `bucket`. A refusal makes the bucket yield.
     """
@@ -56,13 +57,14 @@ class ReferenceReader:
     def __init__(self, client: "ConnectClient", *, reference_types: Sequence[str], bucket: TokenBucket) -> None:
         self._client = client
         self._groups = group_types(reference_types)
+        self.changing_types = tuple(name for name in reference_types if name in PRODUCED_TYPES.values())
         self._bucket = bucket
         self.calls = 0
         self.throttled_calls = 0
         client.meta.events.register(f"before-parse.connect.{_OPERATION}", _keep_body)
 
-    def read(self, key: ContactKey) -> list[Member]:
-        """Return all of a contact's references, of the types that were asked for and of unknown ones.
+    def read(self, key: ContactKey, *, only_changing: bool = False) -> list[Member]:
+        """Return a contact's references, of the types that were asked for (or `only_changing` ones) and unknown ones.
 
         Raises ContactNotFoundError, PermanentError for parameters that the service refuses, RetriableError
         (also for an endless list of pages) or ConfigurationError.
@@ -70,7 +72,7 @@ class ReferenceReader:
         members: list[Member] = []
         unknown: Counter[str] = Counter()
         unknown_members: dict[str, Member] = {}
-        for group in self._groups:
+        for group in [self.changing_types] if only_changing else self._groups:
             seen_here: Counter[str] = Counter()
             for tag, member in self._read_group(key, group):
                 if tag in ENTERED_TYPES or tag in PRODUCED_TYPES:

@@ -10,13 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
+from uuid import NAMESPACE_URL, uuid5
 
 from contact_references.errors import PermanentError
-from contact_references.timestamps import parse_iso
+from contact_references.timestamps import format_time, parse_iso
 
 _CONTACT_EVENT = ("aws.connect", "Amazon Connect Contact Event")
 _CAPTURE_REQUEST = ("contact-references", "Contact Capture Request")
+
+MISSED = "missed"
+"""Reason of a capture request: no event told of the contact, or none that was captured."""
+UNSETTLED = "unsettled"
+"""Reason of a capture request: the contact is captured, and some of its references may have changed since."""
 
 # The partition may be empty or followed by a stray colon: AWS's own samples have `arn:aws::connect:…`.
 _INSTANCE_ARN = re.compile(
@@ -49,6 +55,10 @@ class Instance:
         if match is None:
             raise ValueError("not the ARN of a Connect instance")
         return cls(**match.groupdict())
+
+    def arn(self, partition: str) -> str:
+        """The instance's ARN in a partition, `aws` but for China and the governments."""
+        return f"arn:{partition}:connect:{self.region}:{self.account}:instance/{self.instance_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,8 @@ class Completion:
     """One report that a contact has completed: a contact event, or a request to capture it all the same.
 
     `requested` is the reason that a capture request gives; None says that it is a contact event. `redelivered`
-    says that it was tried before: the attempt failed, or was cut off anywhere.
+    says that it was tried before: the attempt failed, or was cut off anywhere. `is_analyzed` says that Contact Lens
+    is on, whose analysis comes later.
     """
 
     contact: Contact
@@ -137,6 +148,7 @@ class Completion:
     event_time: datetime | None
     requested: str | None = None
     redelivered: bool = False
+    is_analyzed: bool = False
 
     @property
     def contacts(self) -> list[Contact]:
@@ -189,12 +201,54 @@ def parse_completion(event: object, *, scope: Scope, completion_types: frozenset
             initiation_method=_upper(detail.text("initiationMethod")),
             completed_at=detail.time("disconnectTimestamp") or fallback,
             # A re-read of unsettled references knows the contact from the ledger, not from its completion.
-            completion_seen=requested != "unsettled",
+            completion_seen=requested != UNSETTLED,
         ),
         event_id=envelope.text("id"),
         event_time=event_time,
         requested=requested,
+        is_analyzed=detail.at("contactLens").at("conversationalAnalytics").at("configuration").is_true("enabled"),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureRequest:
+    """A request to capture a contact: what reconcile puts on the queue, and `parse_completion` reads.
+
+    `reason` is MISSED or UNSETTLED. A reading after `time` makes the request unnecessary. The same request made
+    again has the same `id`, so that it is found to be done.
+    """
+
+    instance_arn: str
+    contact: Contact
+    reason: str
+    time: datetime
+
+    @property
+    def id(self) -> str:
+        """The request's id, a UUID."""
+        key = self.contact.key
+        return str(uuid5(NAMESPACE_URL, f"{self.reason}/{key.instance_id}/{key.contact_id}/{format_time(self.time)}"))
+
+    def event(self) -> dict[str, Any]:
+        """Return the request in the form of an event."""
+        source, detail_type = _CAPTURE_REQUEST
+        contact = self.contact
+        detail = {
+            "instanceArn": self.instance_arn,
+            "contactId": contact.key.contact_id,
+            "initialContactId": contact.initial_contact_id,
+            "channel": contact.channel,
+            "initiationMethod": contact.initiation_method,
+            "disconnectTimestamp": format_time(contact.completed_at) if contact.completed_at else None,
+            "reason": self.reason,
+        }
+        return {
+            "source": source,
+            "detail-type": detail_type,
+            "time": format_time(self.time),
+            "id": self.id,
+            "detail": {name: value for name, value in detail.items() if value is not None},
+        }
 
 
 def _contact_key(envelope: "_Fields", detail: "_Fields", scope: Scope) -> ContactKey:
@@ -244,6 +298,14 @@ class _Fields:
         if not isinstance(value, str) or not value.strip() or _LONE_SURROGATE.search(value):
             return None
         return value
+
+    def is_true(self, name: str) -> bool:
+        return self._get(name) is True
+
+    def at(self, name: str) -> "_Fields":
+        """The fields of the object within; none where there is no object."""
+        value = self._get(name)
+        return _Fields(value if isinstance(value, Mapping) else {})
 
     def mapping(self, name: str) -> Mapping[str, object]:
         value = self._get(name)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
 from contact_references.aws_errors import translated_errors
 from contact_references.capture import REFERENCE_COLUMNS, Capture, Record
 from contact_references.contact import Contact, ContactKey
 from contact_references.errors import CaptureError, PermanentError, RetriableError
+from contact_references.items import deserialize, get_items, serialize
 from contact_references.reference import Reference
+from contact_references.settling import SETTLED, Settling
 from contact_references.timestamps import format_time, parse_iso
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Attributes = dict[str, UniversalAttributeValueTypeDef]
 
 _CONTACT = "CONTACT"
-_ITEMS_A_GET = 100
+_UNSETTLED, _GIVEN_UP = "unsettled", "given_up"
 _CHANGES_A_TRANSACTION = 99  # of 100 items: one is the CONTACT item, put or checked
 _BYTES_A_TRANSACTION = 3_500_000  # of 4 MB: the estimate leaves room for what the service adds
 _ATTEMPTS = 5
@@ -54,6 +54,7 @@ class Entry:
     reference_count: int
     is_complete: bool
     event_id: str | None
+    settling: Settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,8 @@ class Ledger:
     def find_entries(self, keys: Collection[ContactKey]) -> dict[ContactKey, Entry]:
         """Return the entries that exist of these contacts, as they are now."""
         wanted = [_item_key(key) for key in keys]
-        entries = {}
-        for start in range(0, len(wanted), _ITEMS_A_GET):
-            for item in self._get_items(wanted[start : start + _ITEMS_A_GET]):
-                entry = _read_entry(item)
-                entries[entry.contact.key] = entry
-        return entries
+        entries = map(_read_entry, get_items(self._client, self._table_name, wanted))
+        return {entry.contact.key: entry for entry in entries}
 
     def find_capture(self, key: ContactKey) -> Capture | None:
         """Return the contact's capture, whole, or None while there is none that is complete.
@@ -124,19 +121,40 @@ class Ledger:
         references = [_read_reference(row) for row in rows if row["captured_at"] == captured_at]
         return Holding(entry, tuple(references), frozenset(row["sk"] for row in rows))
 
-    def confirm(self, entry: Entry, checked_at: datetime) -> None:
-        """Note that Connect was read again and says the same."""
+    def find_due(self, now: datetime, *, since: datetime, most: int) -> list[tuple[ContactKey, datetime]]:
+        """Return contacts that were to be looked at again between `since` and `now`, and when: longest due first.
+
+        The index is a moment behind the table: some may have been looked at meanwhile.
+        """
+        with translated_errors("Query", _REACTIONS):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table_name,
+                IndexName="by_due",
+                KeyConditionExpression="settle_state = :state AND look_again_at BETWEEN :since AND :now",
+                ExpressionAttributeValues=serialize(
+                    {":state": _UNSETTLED, ":since": format_time(since), ":now": format_time(now)}
+                ),
+                PaginationConfig={"MaxItems": most},
+            )
+            items = [deserialize(item) for page in pages for item in page["Items"]]
+        return [(ContactKey(*item["pk"].split("#", 1)), parse_iso(item["look_again_at"])) for item in items]
+
+    def confirm(self, entry: Entry, checked_at: datetime, *, settling: Settling) -> None:
+        """Note that Connect was read again and says the same, and when to look again."""
+        now = {"checked_at": format_time(checked_at), **_settling_columns(settling)}
+        gone = [name for name in _settling_columns(entry.settling) if name not in now]
+        update = "SET " + ", ".join(f"{name} = :{name}" for name in now)
         condition = _unless_changed(entry)
-        condition["ExpressionAttributeValues"] |= _serialize({":now": format_time(checked_at)})
+        condition["ExpressionAttributeValues"] |= serialize({f":{name}": value for name, value in now.items()})
         with translated_errors("UpdateItem", _REACTIONS):
             self._client.update_item(
                 TableName=self._table_name,
                 Key=_item_key(entry.contact.key),
-                UpdateExpression="SET checked_at = :now",
+                UpdateExpression=update + (f" REMOVE {', '.join(gone)}" if gone else ""),
                 **condition,
             )
 
-    def commit(self, capture: Capture, *, over: Holding | None) -> None:
+    def commit(self, capture: Capture, *, over: Holding | None, settling: Settling = SETTLED) -> None:
         """Put the capture in the place of what the ledger holds; rows that it does not have are deleted.
 
         Raises ContendedError if the ledger no longer holds what `over` says, and then nothing is written. A
@@ -145,20 +163,22 @@ class Ledger:
         """
         entry = over.entry if over else None
         rows = self._rows(capture)
-        contact = self._contact_item(capture, "complete")
+        contact = self._contact_item(capture, "complete", settling)
         gone = (over.sort_keys if over else frozenset()) - {str(row["sk"]) for row in rows}
         parts = list(_parts(rows, gone))
         if len(parts) > 1 or (entry is not None and not entry.is_complete):
-            self._commit_in_parts(capture, rows, entry)
+            self._commit_in_parts(capture, rows, entry, settling)
         elif rows or gone:
-            put_contact = {"TableName": self._table_name, "Item": _serialize(contact), **_unless_changed(entry)}
+            put_contact = {"TableName": self._table_name, "Item": serialize(contact), **_unless_changed(entry)}
             self._transact([{"Put": cast("Any", put_contact)}, *self._changes(capture.contact.key, rows, gone)])
         else:
             self._put(contact, over=entry)
 
-    def _commit_in_parts(self, capture: Capture, rows: Sequence[Record], entry: Entry | None) -> None:
+    def _commit_in_parts(
+        self, capture: Capture, rows: Sequence[Record], entry: Entry | None, settling: Settling
+    ) -> None:
         key = capture.contact.key
-        writing = self._contact_item(capture, "writing")
+        writing = self._contact_item(capture, "writing", settling)
         self._put(writing, over=entry)
         # From here on no other writer gets a row in, so these are all that will ever have to go.
         gone = {row["sk"] for row in self._query_rows(key)} - {row["sk"] for row in rows}
@@ -166,14 +186,15 @@ class Ledger:
         check = {"TableName": self._table_name, "Key": _item_key(key), **_unless_changed(mine)}
         for part_rows, part_gone in _parts(rows, gone):
             self._transact([{"ConditionCheck": cast("Any", check)}, *self._changes(key, part_rows, part_gone)])
-        self._put(self._contact_item(capture, "complete"), over=mine)
+        self._put(self._contact_item(capture, "complete", settling), over=mine)
 
-    def _contact_item(self, capture: Capture, capture_state: str) -> Record:
+    def _contact_item(self, capture: Capture, capture_state: str, settling: Settling) -> Record:
         item = self._keyed(capture, capture.contact_record(), _CONTACT)
         item |= {
             "capture_state": capture_state,
             "completion_seen": capture.contact.completion_seen,
             "checked_at": format_time(capture.captured_at),
+            **_settling_columns(settling),
         }
         return item | ({"event_id": capture.event_id} if capture.event_id else {})
 
@@ -197,13 +218,13 @@ class Ledger:
 
     def _put(self, contact: Record, *, over: Entry | None) -> None:
         with translated_errors("PutItem", _REACTIONS):
-            self._client.put_item(TableName=self._table_name, Item=_serialize(contact), **_unless_changed(over))
+            self._client.put_item(TableName=self._table_name, Item=serialize(contact), **_unless_changed(over))
 
     def _changes(
         self, key: ContactKey, rows: Iterable[Record], gone: Iterable[str]
     ) -> "list[TransactWriteItemTypeDef]":
         table = {"TableName": self._table_name}
-        puts = [{"Put": {**table, "Item": _serialize(row)}} for row in rows]
+        puts = [{"Put": {**table, "Item": serialize(row)}} for row in rows]
         deletes = [{"Delete": {**table, "Key": _item_key(key, sort_key)}} for sort_key in gone]
         return cast("list[TransactWriteItemTypeDef]", puts + deletes)
 
@@ -215,28 +236,16 @@ class Ledger:
                 reasons = error.response.get("CancellationReasons", [])
                 raise _cancellation({reason.get("Code", "None") for reason in reasons}) from None
 
-    def _get_items(self, keys: "Sequence[Attributes]") -> Iterator[Record]:
-        request: Any = {self._table_name: {"Keys": keys, "ConsistentRead": True}}
-        for _ in range(_ATTEMPTS):
-            with translated_errors("BatchGetItem", _REACTIONS):
-                answer = self._client.batch_get_item(RequestItems=request)
-            for item in answer["Responses"].get(self._table_name, []):
-                yield _deserialize(item)
-            request = answer.get("UnprocessedKeys")
-            if not request:
-                return
-        raise RetriableError("UnprocessedKeys", "BatchGetItem did not get to all keys")
-
     def _query_rows(self, key: ContactKey) -> "Iterator[dict[str, Any]]":
         with translated_errors("Query", _REACTIONS):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :rows)",
-                ExpressionAttributeValues=_serialize({":pk": _partition_key(key), ":rows": "REFERENCE#"}),
+                ExpressionAttributeValues=serialize({":pk": _partition_key(key), ":rows": "REFERENCE#"}),
                 ConsistentRead=True,
             )
             for page in pages:
-                yield from map(_deserialize, page["Items"])
+                yield from map(deserialize, page["Items"])
 
 
 def value_key(reference_type: str, canonical_value: str) -> str:
@@ -249,7 +258,7 @@ def _partition_key(key: ContactKey) -> str:
 
 
 def _item_key(key: ContactKey, sort_key: str = _CONTACT) -> "Attributes":
-    return _serialize({"pk": _partition_key(key), "sk": sort_key})
+    return serialize({"pk": _partition_key(key), "sk": sort_key})
 
 
 def _unless_changed(entry: Entry | None) -> dict[str, Any]:
@@ -263,8 +272,15 @@ def _unless_changed(entry: Entry | None) -> dict[str, Any]:
     }
     return {
         "ConditionExpression": "captured_at = :captured AND checked_at = :checked AND capture_state = :state",
-        "ExpressionAttributeValues": _serialize(values),
+        "ExpressionAttributeValues": serialize(values),
     }
+
+
+def _settling_columns(settling: Settling) -> dict[str, str]:
+    """Return what the index `by_due` finds a contact by, while it is to be looked at again."""
+    if settling.look_again_at is not None:
+        return {"settle_state": _UNSETTLED, "look_again_at": format_time(settling.look_again_at)}
+    return {"settle_state": _GIVEN_UP} if settling.is_given_up else {}
 
 
 def _cancellation(codes: set[str]) -> CaptureError:
@@ -317,18 +333,12 @@ def _read_entry(item: Mapping[str, Any]) -> Entry:
         reference_count=int(item["reference_count"]),
         is_complete=item["capture_state"] == "complete",
         event_id=item.get("event_id"),
+        settling=Settling(
+            parse_iso(item["look_again_at"]) if "look_again_at" in item else None,
+            is_given_up=item.get("settle_state") == _GIVEN_UP,
+        ),
     )
 
 
 def _read_reference(row: Mapping[str, Any]) -> Reference:
     return Reference(**{name: row[name] for name in REFERENCE_COLUMNS if name in row})
-
-
-def _serialize(record: Mapping[str, object]) -> "Attributes":
-    serialize = TypeSerializer().serialize
-    return {name: serialize(value) for name, value in record.items()}
-
-
-def _deserialize(item: Mapping[str, Any]) -> dict[str, Any]:
-    deserialize = TypeDeserializer().deserialize
-    return {name: deserialize(value) for name, value in item.items()}

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -97,6 +97,18 @@ def normalize_references(members: Iterable[Mapping[str, object]]) -> tuple[Refer
     ('UNKNOWN', 'tone', '{"Mood":{"Name":"tone","Score":3}}')
     """
     return _with_ids([_normalize_member(member) for member in members])
+
+
+def take_over(
+    references: Iterable[Reference], *, held: Iterable[Reference], read_types: Collection[str]
+) -> tuple[Reference, ...]:
+    """Return the references read of some types, and the held ones of all other types, ordered by id.
+
+    What was held of a type newer than the SDK stays, because no request can ask for it.
+    """
+    by_id = {reference.reference_id: reference for reference in held if reference.reference_type not in read_types}
+    by_id |= {reference.reference_id: reference for reference in references}
+    return tuple(sorted(by_id.values(), key=lambda reference: reference.reference_id))
 
 
 def _normalize_member(member: Mapping[str, object]) -> Reference:

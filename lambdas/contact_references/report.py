@@ -20,6 +20,7 @@ COUNTS = (
     "ReferencesCaptured",
     "UnknownReferences",
     "InvalidReferences",
+    "ContactsGivenUp",
     "ApiCalls",
     "ThrottledApiCalls",
 )
@@ -45,6 +46,9 @@ class Report:
             return
         self._counts["ContactsCaptured" if result.outcome is Outcome.CAPTURED else "ContactsSkipped"] += 1
         line = ids | {"outcome": result.outcome, "reason": result.reason, "reference_count": result.reference_count}
+        if result.is_given_up:
+            self._counts["ContactsGivenUp"] += 1
+            line |= {"given_up": True}
         if result.capture is not None:
             references = result.capture.references
             unknown = sum(reference.reference_type == UNKNOWN for reference in references)

@@ -167,12 +167,16 @@ class FakeDynamoDB:
         return page | {"LastEvaluatedKey": {"pk": {"S": pk}, "sk": {"S": sk}}}
 
     def _update(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        changed = re.fullmatch(r"SET (\w+) = (:\w+)", parameters["UpdateExpression"])
-        assert changed is not None
+        update = re.fullmatch(r"SET (\w+ = :\w+(?:, \w+ = :\w+)*)(?: REMOVE (.+))?", parameters["UpdateExpression"])
+        assert update is not None
+        changed = dict(term.split(" = ") for term in update[1].split(", "))
+        removed = update[2].split(", ") if update[2] else []
+        _require(not set(removed) & set(changed), "UpdateItem")
         key, values = _key(parameters["Key"]), parameters["ExpressionAttributeValues"]
-        if not _holds(self.items.get(key), parameters, also_used={changed[2]}):
+        if not _holds(self.items.get(key), parameters, also_used=changed.values()):
             raise _refusal("ConditionalCheckFailedException", "UpdateItem")
-        self.items[key] = self.items[key] | {changed[1]: values[changed[2]]}
+        item = self.items[key] | {name: values[value] for name, value in changed.items()}
+        self.items[key] = {name: value for name, value in item.items() if name not in removed}
         return {}
 
     def _transact(self, actions: list[dict[str, Any]], operation: str) -> dict[str, Any]:
@@ -314,6 +318,28 @@ def completion(contact_id: str = "a", *, at: datetime = NOON, event_id: str | No
     return Completion(contact=contact, event_id=event_id or f"event-{contact_id}-{at}", event_time=at, **of)
 
 
+def create_ledger(dynamodb: Any) -> None:
+    """Create the table, with the index of what is due."""
+    names = ("pk", "sk", "settle_state", "look_again_at")
+    dynamodb.create_table(
+        TableName="ledger",
+        KeySchema=_key_schema("pk", "sk"),
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_due",
+                "KeySchema": _key_schema("settle_state", "look_again_at"),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -324,12 +350,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
         dynamodb = boto3.client("dynamodb", config=ONCE)
         s3 = boto3.client("s3", config=ONCE)
         sqs = boto3.client("sqs", config=ONCE)
-        dynamodb.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_ledger(dynamodb)
         s3.create_bucket(Bucket="lake")
         clock = Clock()
         ledger = Ledger(dynamodb, "ledger")

@@ -39,6 +39,7 @@ from contact_references.pacing import TokenBucket
 from contact_references.queue import CaptureQueue, Message
 from contact_references.reference import ENTERED_TYPES, normalize_references
 from contact_references.report import Report
+from contact_references.settling import SETTLED, Settling
 from contact_references.timestamps import format_time
 from tests.unit.conftest import (
     ALL_TYPES,
@@ -643,6 +644,7 @@ def test_the_stand_in_for_dynamodb_does_as_moto_does(system: System) -> None:
     wires.world = SimpleNamespace(serve=lambda _, request: fake.answer(request))
     ledgers = (system.ledger, Ledger(wires.dynamodb, "ledger"))
     key = ContactKey(INSTANCE_ID, "a")
+    settlings = [SETTLED, Settling(NOON + timedelta(hours=1)), Settling(is_given_up=True), Settling(NOON), SETTLED]
     for minute, count in enumerate((1, 2, 0, 100, 1)):
         references = normalize_references([url(str(n), f"https://crm.example/{minute}") for n in range(count)])
         at = NOON + timedelta(minutes=minute)
@@ -650,9 +652,11 @@ def test_the_stand_in_for_dynamodb_does_as_moto_does(system: System) -> None:
         for ledger in ledgers:
             entry = ledger.find_entries([key]).get(key)
             holding = ledger.find_holding(entry) if entry else None
-            ledger.commit(capture, over=holding)
+            ledger.commit(capture, over=holding, settling=settlings[minute])
             with pytest.raises(ContendedError):
                 ledger.commit(capture, over=holding)
-            ledger.confirm(ledger.find_entries([key])[key], at + timedelta(seconds=1))
+            entry = ledger.find_entries([key])[key]
+            assert entry.settling == settlings[minute]
+            ledger.confirm(entry, at + timedelta(seconds=1), settling=settlings[minute - 1])
         items = [fake.items[key] for key in sorted(fake.items)]
         assert items == sorted(system.dynamodb.scan(TableName="ledger")["Items"], key=lambda item: item["sk"]["S"])
