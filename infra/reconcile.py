@@ -207,16 +207,7 @@ def _statements(*, settings: Settings, storage: StorageStack, queues: ContactQue
         # A search asks for the right to describe what it finds.
         allow(["connect:SearchContacts"], *instances),
         allow(["connect:DescribeContact"], *(f"{instance}/contact/*" for instance in instances)),
-        allow(
-            [
-                "dynamodb:GetItem",
-                "dynamodb:BatchGetItem",
-                "dynamodb:PutItem",
-                "dynamodb:UpdateItem",
-                "dynamodb:BatchWriteItem",
-            ],
-            storage.table.table_arn,
-        ),
+        allow(["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], storage.table.table_arn),
         allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/by_due"),
         allow_ledger_key(storage),
         allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queues.queue.queue_arn),

@@ -46,7 +46,39 @@ class CaptureSettings:
                 name.upper() for name in _names(environment, "COMPLETION_EVENT_TYPES", example="COMPLETED")
             ),
             reference_types=_reference_types(environment),
-            requests_per_second=_requests_per_second(environment),
+            requests_per_second=_positive(environment, "REQUESTS_PER_SECOND", example="4"),
+            retention=_retention(environment),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileSettings:
+    """The reconcile function's environment, read and checked.
+
+    `requests_per_second` is what all capture functions together may ask of Connect, `backfill_share` the most of it
+    that contacts fed in by reconciling take; `window` is how far back a scheduled run looks.
+    """
+
+    table_name: str
+    queue_url: str
+    instances: frozenset[Instance]
+    reference_types: tuple[str, ...]
+    requests_per_second: float
+    backfill_share: float
+    window: timedelta
+    retention: timedelta | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables; raises SettingsError for the first that is missing or malformed."""
+        return cls(
+            table_name=_text(environment, "TABLE_NAME", example="contact-references"),
+            queue_url=_text(environment, "QUEUE_URL", example="https://sqs.us-east-1.amazonaws.com/111122223333/q"),
+            instances=_instances(environment),
+            reference_types=_reference_types(environment),
+            requests_per_second=_positive(environment, "CONNECT_REQUESTS_PER_SECOND", example="8"),
+            backfill_share=_positive(environment, "BACKFILL_SHARE", example="0.5", most=1),
+            window=timedelta(hours=_positive(environment, "RECONCILE_WINDOW_HOURS", example="3")),
             retention=_retention(environment),
         )
 
@@ -89,15 +121,15 @@ def _reference_types(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _requests_per_second(environment: Mapping[str, str]) -> float:
-    name = "REQUESTS_PER_SECOND"
-    value = _text(environment, name, example="4")
+def _positive(environment: Mapping[str, str], name: str, *, example: str, most: float = math.inf) -> float:
+    value = _text(environment, name, example=example)
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
-        raise SettingsError(f"{name} is {value!r}: give a number above 0, for example 4")
+    if not (0 < number <= most and number < math.inf):
+        bound = f" and at most {most}" if most < math.inf else ""
+        raise SettingsError(f"{name} is {value!r}: give a number above 0{bound}, for example {example}")
     return number
 
 

@@ -124,7 +124,7 @@ def test_the_reconcile_role_may_do_exactly_what_the_function_does(default: Any) 
         ("ds:DescribeDirectories", "*", ""),
         *(
             (f"dynamodb:{action}", f"arn:aws:dynamodb:{HERE}:table/{table}", "")
-            for action in ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "BatchWriteItem")
+            for action in ("BatchGetItem", "PutItem", "UpdateItem")
         ),
         ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}/index/by_due", ""),
         *expected_ledger_key(default),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from contact_references.contact import Completion, Scope, parse_completion
+from contact_references.reconcile_report import HOUR_COUNTS, RECONCILE_COUNTS
 from contact_references.report import COUNTS, SECONDS_TO_CAPTURE
 from tests.unit.conftest import System
 
@@ -41,8 +42,8 @@ def test_outputs_are_those_of_the_stacks() -> None:
     assert table_names("output") - {"error", "reason", "origin"} == set(re.findall(r'CfnOutput\(self, "(\w+)"', source))
 
 
-def test_metrics_are_those_of_the_report() -> None:
-    assert table_names("metric") == {*COUNTS, SECONDS_TO_CAPTURE}
+def test_metrics_are_those_of_the_reports() -> None:
+    assert table_names("metric") == {*COUNTS, SECONDS_TO_CAPTURE, *RECONCILE_COUNTS, *HOUR_COUNTS}
 
 
 def test_make_s_targets_exist() -> None:

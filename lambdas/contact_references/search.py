@@ -1,0 +1,132 @@
+"""Finds completed contacts with Amazon Connect's SearchContacts, at a given pace."""
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from contact_references.aws_errors import is_throttling, translated_errors
+from contact_references.contact import Contact, ContactKey, Instance
+from contact_references.errors import PermanentError, RetriableError
+from contact_references.pacing import TokenBucket
+from contact_references.timestamps import to_millisecond
+
+if TYPE_CHECKING:
+    from mypy_boto3_connect import ConnectClient
+
+_A_PAGE = 100
+_MOST_AT_ONCE = 500  # contacts of one span: what a cut-off search repeats
+_AIM = 450  # contacts that a span should have, so that the next one seldom has too many
+_MOST_PAGES = 100  # of a second that can't be split: 10,000 contacts
+_TRIES = 3
+_SECOND = timedelta(seconds=1)
+_REACTIONS = {"InvalidRequestException": PermanentError, "InvalidParameterException": PermanentError}
+
+
+class Found(NamedTuple):
+    """All contacts that disconnected before `until`, from where the last ones ended: by time."""
+
+    until: datetime
+    contacts: list[Contact]
+
+
+class ContactSearch:
+    """Searches contacts; counts its requests in `calls` and the refused ones in `throttled_calls`.
+
+    `client` is a boto3 Connect client that makes one attempt a call, each paid for from `bucket`: the quota of
+    SearchContacts is 0.5 requests a second for the whole account and Region. Its methods raise RetriableError,
+    PermanentError for what the service refuses, or ConfigurationError.
+    """
+
+    def __init__(self, client: "ConnectClient", *, bucket: TokenBucket) -> None:
+        self._client = client
+        self._bucket = bucket
+        self.calls = 0
+        self.throttled_calls = 0
+
+    def find_instances(self) -> list[Instance]:
+        """Return the active instances of the account and Region."""
+        with translated_errors("ListInstances", _REACTIONS):
+            pages = self._client.get_paginator("list_instances").paginate()
+            summaries = [summary for page in pages for summary in page["InstanceSummaryList"]]
+        return [Instance.from_arn(summary["Arn"]) for summary in summaries if summary["InstanceStatus"] == "ACTIVE"]
+
+    def find_disconnected(self, instance: Instance, start: datetime, end: datetime) -> Iterator[Found]:
+        """Yield the contacts that disconnected from `start` until before `end`, span by span, the oldest first.
+
+        Spans are split by the number of contacts in them, down to a second. A span is yielded when all its pages
+        were read, so a search that is cut off goes on from the last `until`: nothing depends on the order of
+        results, or on how long a page's token lasts.
+        """
+        length = end - start
+        while start < end:
+            until = min(end, start + length)
+            total, contacts = self._search(instance, start, until)
+            if total is not None:
+                length = max(_SECOND, _whole_seconds((until - start) * min(0.5, _AIM / total)))
+                continue
+            yield Found(
+                until, sorted(contacts, key=lambda contact: (contact.completed_at or start, contact.key.contact_id))
+            )
+            length = max(_SECOND, _whole_seconds((until - start) * min(4, _AIM / max(1, len(contacts)))))
+            start = until
+
+    def _search(self, instance: Instance, start: datetime, until: datetime) -> tuple[int | None, list[Contact]]:
+        """Return the contacts of a span or, if they are too many for one and it can be split, their number."""
+        request: dict[str, Any] = {
+            "InstanceId": instance.instance_id,
+            # Whether the service counts the ends in, or fractions of seconds, is not documented: ask for more.
+            "TimeRange": {"Type": "DISCONNECT_TIMESTAMP", "StartTime": start - _SECOND, "EndTime": until + _SECOND},
+            "MaxResults": _A_PAGE,
+        }
+        contacts: dict[ContactKey, Contact] = {}
+        tokens: set[str] = set()
+        while len(tokens) < _MOST_PAGES:
+            page = self._request(request)
+            total = page.get("TotalCount") or 0
+            if total > _MOST_AT_ONCE and until - start > _SECOND:
+                return total, []
+            for summary in page["Contacts"]:
+                contact = _read_contact(instance, summary)
+                if contact.completed_at is not None and start <= contact.completed_at < until:
+                    contacts[contact.key] = contact
+            token = page.get("NextToken")
+            if not token:
+                return None, list(contacts.values())
+            if token in tokens:
+                raise RetriableError("RepeatedNextToken", "SearchContacts repeated a NextToken")
+            tokens.add(token)
+            request["NextToken"] = token
+        raise RetriableError("TooManyPages", f"SearchContacts gave more than {_MOST_PAGES} pages")
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        for tries_left in reversed(range(_TRIES)):
+            self._bucket.take()
+            self.calls += 1
+            try:
+                with translated_errors("SearchContacts", _REACTIONS):
+                    return cast("dict[str, Any]", self._client.search_contacts(**request))
+            except RetriableError as error:
+                if not is_throttling(error):
+                    raise
+                self.throttled_calls += 1
+                self._bucket.yield_rate()
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+
+def _read_contact(instance: Instance, summary: dict[str, Any]) -> Contact:
+    disconnected_at = summary.get("DisconnectTimestamp")
+    return Contact(
+        key=ContactKey(instance.instance_id, summary["Id"]),
+        initial_contact_id=summary.get("InitialContactId") or summary["Id"],
+        channel=summary.get("Channel"),
+        initiation_method=summary.get("InitiationMethod"),
+        completed_at=to_millisecond(disconnected_at.astimezone(UTC)) if disconnected_at else None,
+        completion_seen=True,
+    )
+
+
+def _whole_seconds(length: timedelta) -> timedelta:
+    return timedelta(seconds=math.floor(length.total_seconds()))
