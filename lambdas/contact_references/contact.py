@@ -8,7 +8,7 @@ casing, reads what it needs and passes over the rest.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 from uuid import NAMESPACE_URL, uuid5
@@ -26,7 +26,7 @@ UNSETTLED = "unsettled"
 
 # The partition may be empty or followed by a stray colon: AWS's own samples have `arn:aws::connect:…`.
 _INSTANCE_ARN = re.compile(
-    r"arn:[\w-]*:+connect:(?P<region>[^:/]+):(?P<account>\d{12}):instance/(?P<instance_id>[\w-]{1,100})"
+    r"arn:(?P<partition>[\w-]*):+connect:(?P<region>[^:/]+):(?P<account>\d{12}):instance/(?P<instance_id>[\w-]{1,100})"
     r"(?:/.*)?",
     re.ASCII,
 )
@@ -43,22 +43,24 @@ class Instance:
     region: str
     account: str
     instance_id: str
+    partition: str = field(default="aws", compare=False)
 
     @classmethod
     def from_arn(cls, arn: str) -> Self:
         """Read an instance's ARN, or that of something in it; raises ValueError for any other text.
 
         >>> Instance.from_arn("arn:aws::connect:us-west-2:123456789012:instance/12345678-1234")
-        Instance(region='us-west-2', account='123456789012', instance_id='12345678-1234')
+        Instance(region='us-west-2', account='123456789012', instance_id='12345678-1234', partition='aws')
         """
         match = _INSTANCE_ARN.fullmatch(arn.strip())
         if match is None:
             raise ValueError("not the ARN of a Connect instance")
         return cls(**match.groupdict())
 
-    def arn(self, partition: str) -> str:
-        """The instance's ARN in a partition, `aws` but for China and the governments."""
-        return f"arn:{partition}:connect:{self.region}:{self.account}:instance/{self.instance_id}"
+    @property
+    def arn(self) -> str:
+        """The instance's ARN."""
+        return f"arn:{self.partition}:connect:{self.region}:{self.account}:instance/{self.instance_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +26,6 @@ _HOUR = timedelta(hours=1)
 _DUE_AT_MOST = timedelta(days=7)  # then a look that fails again and again is no longer asked for
 _MOST_LOOKS = 1000
 _SECONDS_FOR_A_SPAN = 60.0  # of a search, with its questions to the ledger and its requests
-_SECONDS_TO_LEASE = 15
 
 
 @dataclass(slots=True)
@@ -51,8 +51,8 @@ class Work:
 class Reconciler:
     """Does work in rounds, between which others may search, and live contacts get their turn.
 
-    `holder` tells this execution environment from others, `partition` is that of the instances' ARNs, contacts
-    older than `retention` are passed over, and `report_hour` is told what is new about an hour's contacts.
+    `holder` tells this execution environment from others, contacts older than `retention` are passed over, and
+    `report_hour` is told what is new about an hour's contacts.
     """
 
     def __init__(
@@ -63,7 +63,6 @@ class Reconciler:
         journal: Journal,
         feeder: Feeder,
         holder: str,
-        partition: str = "aws",
         retention: timedelta | None = None,
         report_hour: Callable[[Instance, datetime, Tally], None] = lambda *_: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -74,7 +73,6 @@ class Reconciler:
         self._journal = journal
         self._feeder = feeder
         self._holder = holder
-        self._partition = partition
         self._retention = retention
         self._report_hour = report_hour
         self._clock = clock
@@ -105,17 +103,17 @@ class Reconciler:
     def advance(self, work: Work, *, time_left: Callable[[], float]) -> int:
         """Do one round: as much as there is room for in the queue, and time; return the seconds until the next.
 
-        Raises RetriableError, PermanentError or ConfigurationError; what was saved before is done.
+        That is when fed contacts have had their share of the rate, and time enough for a queue to empty. Raises
+        RetriableError, PermanentError or ConfigurationError; what was saved before is done.
         """
-        try:
-            with self._journal.lease(self._holder) as lease:
-                self._ask_for_looks(work, lease)
-                while work.left and time_left() > _SECONDS_FOR_A_SPAN and self._room(lease) > 0:
-                    self._search_on(work, lease, time_left)
-                ahead = self._ahead(lease)
-        except HeldError:
-            return _SECONDS_TO_LEASE
-        return math.ceil(ahead) if ahead > 0 else LONGEST_DELAY_SECONDS
+        ahead = 0.0
+        with suppress(HeldError), self._journal.lease(self._holder) as lease:
+            self._search.wake()
+            self._ask_for_looks(work, lease)
+            while work.left and time_left() > _SECONDS_FOR_A_SPAN and self._room(lease) > 0:
+                self._search_on(work, lease, time_left)
+            ahead = self._ahead(lease)
+        return 0 if work.is_done else max(math.ceil(ahead), LONGEST_DELAY_SECONDS)
 
     def _search_on(self, work: Work, lease: Lease, time_left: Callable[[], float]) -> None:
         """Search the first period that is left, span by span, until a contact has no room or there is no time."""
@@ -171,7 +169,7 @@ class Reconciler:
         return self._request(instance, contact, MISSED, _ended_at(contact) + COMPLETE_AFTER)
 
     def _request(self, instance: Instance, contact: Contact, reason: str, at: datetime) -> CaptureRequest:
-        return CaptureRequest(instance_arn=instance.arn(self._partition), contact=contact, reason=reason, time=at)
+        return CaptureRequest(instance_arn=instance.arn, contact=contact, reason=reason, time=at)
 
     def _ask_for(
         self, requests: Sequence[CaptureRequest], lease: Lease, *, share_of_room: float = 1.0

@@ -40,7 +40,7 @@ class _Wiring(NamedTuple):
 
 
 @cache
-def _wire(partition: str) -> _Wiring:
+def _wire() -> _Wiring:
     settings = ReconcileSettings.from_environment(os.environ)
     session = boto3.session.Session()
     # Every search is paid for from the bucket, so the SDK must not repeat one by itself.
@@ -63,7 +63,6 @@ def _wire(partition: str) -> _Wiring:
         journal=journal,
         feeder=feeder,
         holder=str(uuid4()),
-        partition=partition,
         retention=settings.retention,
         report_hour=report.hour,
         clock=_now,
@@ -83,7 +82,7 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     Returns `{"done", "wait_seconds", "seen", "already_there", "queued", …}`. Raises InvalidPeriodError at once for a
     period that can't be reconciled, and a CaptureError for what may succeed later; what was done then is done.
     """
-    search, feeder, reconciler, journal, report, settings = _wire(context.invoked_function_arn.split(":")[1])
+    search, feeder, reconciler, journal, report, settings = _wire()
     sent, calls, throttled_calls = feeder.sent, search.calls, search.throttled_calls
 
     def time_left() -> float:
@@ -122,3 +121,8 @@ def _reconcile_past(event: Any, backfill: Backfill, time_left: Callable[[], floa
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    # During Lambda's init, where a wrong environment stops the first deployment.
+    _wire()
