@@ -26,7 +26,7 @@ def table_names(header: str) -> set[str]:
 
 def commands() -> list[list[str]]:
     """Return the commands in code blocks and in the text."""
-    blocks = README.split("```")[1::2]
+    blocks = [block.replace("\\\n", " ") for block in README.split("```")[1::2]]
     texts = [line for block in blocks for line in block.splitlines()] + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
     parts = [part.strip() for text in texts for part in text.split(" && ")]
     return [shlex.split(part, comments=True) for part in parts if re.match(r"(make|python|cdk|aws) [a-z-]", part)]
