@@ -97,6 +97,13 @@ def said_by_rows(rows: Iterable[dict[str, Any]]) -> Said:
     return Counter(_said(row["reference_type"], map(row.get, fields)) for row in rows)
 
 
+def _looked_at_again(held: Said, said: Said) -> Said:
+    """Say what a contact has after a look: attachments as they are now; of a type nobody can ask for, all that was."""
+    kept = Counter({fields: count for fields, count in held.items() if fields[0] != "ATTACHMENT"})
+    unknown = Counter({fields: count for fields, count in said.items() if fields[0] == "UNKNOWN"})
+    return (kept | unknown) + (said - unknown)
+
+
 class Letter:
     """A message on the queue."""
 
@@ -281,9 +288,13 @@ class World:
         said = said_by_connect(m for m in members if (next(iter(m)) in ENTERED_TYPES) == is_entered)
         if is_entered:
             process.entered[contact_id] = Reading(contact_id, self.clock.now, said)
-        else:
-            entered = process.entered[contact_id]
+        elif contact_id in process.entered:
+            entered = process.entered.pop(contact_id)
             self.readings.append(Reading(contact_id, entered.began, entered.said + said))
+        else:
+            # A look at what may have changed: the rest is as some reading before had it.
+            for reading in [earlier for earlier in self.readings if earlier.contact_id == contact_id]:
+                self.readings.append(Reading(contact_id, self.clock.now, _looked_at_again(reading.said, said)))
 
     def _put_object(self, request: AWSPreparedRequest) -> AWSResponse:
         body = cast("Any", request.body)
@@ -446,22 +457,30 @@ class NothingLost(RuleBasedStateMachine):
             self._note_report(contact_id, "event", now)
         self.world.post(json.dumps(self.events[contact_id]))
 
-    @rule(contact_id=st.sampled_from(sorted(CONTACTS)), reason=st.sampled_from(["missing", "unsettled"]))
-    def is_requested(self, contact_id: str, reason: str) -> None:
-        is_held = (f"{INSTANCE_ID}#{contact_id}", "CONTACT") in self.world.dynamodb.items
-        if reason == "missing" or (is_held and contact_id in self.world.connect.contacts):
-            now = self.world.clock()
-            known = CONTACTS[contact_id] if reason == "missing" else {}
-            detail = {"contactId": contact_id, "instanceArn": INSTANCE_ARN, "reason": reason}
-            request = {
-                "source": "contact-references",
-                "detail-type": "Contact Capture Request",
-                "id": f"request {now}",
-                "time": format_time(now.replace(microsecond=0)),
-                "detail": detail | known,
-            }
-            self._note_report(contact_id, reason, now)
-            self.world.post(json.dumps(request))
+    @precondition(lambda self: self._held())
+    @rule(data=st.data())
+    def is_to_be_looked_at_again(self, data: st.DataObject) -> None:
+        self.is_requested(data.draw(st.sampled_from(self._held())), "unsettled")
+
+    def _held(self) -> list[str]:
+        """Contacts that Connect knows and the ledger has."""
+        items = self.world.dynamodb.items
+        return [each for each in self.world.connect.contacts if (f"{INSTANCE_ID}#{each}", "CONTACT") in items]
+
+    @rule(contact_id=st.sampled_from(sorted(CONTACTS)))
+    def is_requested(self, contact_id: str, reason: str = "missing") -> None:
+        now = self.world.clock()
+        known = CONTACTS[contact_id] if reason == "missing" else {}
+        detail = {"contactId": contact_id, "instanceArn": INSTANCE_ARN, "reason": reason}
+        request = {
+            "source": "contact-references",
+            "detail-type": "Contact Capture Request",
+            "id": f"request {now}",
+            "time": format_time(now.replace(microsecond=0)),
+            "detail": detail | known,
+        }
+        self._note_report(contact_id, reason, now)
+        self.world.post(json.dumps(request))
 
     def _note_report(self, contact_id: str, kind: str, now: datetime) -> None:
         self.reports.setdefault(contact_id, []).append((kind, now))
