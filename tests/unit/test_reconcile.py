@@ -1,6 +1,7 @@
 """Every completed contact is accounted for: the simulated Connect, and moto for the rest, on one clock."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,13 @@ from moto import mock_aws
 
 from contact_references.backfill import Backfill, summarize
 from contact_references.batch import Capturer
+from contact_references.capture import Capture
 from contact_references.connect import ReferenceReader
 from contact_references.contact import Contact, ContactKey, Instance, Scope
 from contact_references.errors import RetriableError
 from contact_references.feeding import LONGEST_DELAY_SECONDS, Feeder
 from contact_references.intake import Intake
-from contact_references.journal import HeldError, Journal, Tally
+from contact_references.journal import HeldError, Journal, Period, Tally
 from contact_references.lake import Lake
 from contact_references.ledger import Ledger
 from contact_references.pacing import TokenBucket
@@ -279,6 +281,21 @@ def test_a_leg_does_not_make_its_initial_contact_count_as_captured(world: World)
     assert world.captured() == {"first", "leg"}
 
 
+def test_a_reading_from_before_the_contacts_end_does_not_cover_it(world: World) -> None:
+    world.have("a", minutes_ago(70))
+    contact = Contact(
+        key=ContactKey(INSTANCE_ID, "a"),
+        initial_contact_id="a",
+        completed_at=minutes_ago(70),
+        completion_seen=True,
+    )
+    early = Capture(contact=contact, captured_at=minutes_ago(71), references=())
+    world.ledger.commit(early, over=None)
+
+    assert world.run_recent().counts["queued"] == 1
+    assert world.calls() == 2
+
+
 def test_a_contact_that_was_asked_for_is_not_asked_for_again_within_a_day(world: World) -> None:
     world.have("a", minutes_ago(70))
     reconciler = world.reconciler()
@@ -294,6 +311,7 @@ def test_a_contact_that_was_asked_for_is_not_asked_for_again_within_a_day(world:
 
 def test_contacts_past_their_retention_are_neither_captured_nor_missed(world: World) -> None:
     world.have("old", NOW - timedelta(days=2))
+    world.have("just past it", NOW - timedelta(days=1, minutes=1))
     world.have("young", NOW - timedelta(hours=20))
     reconciler = world.reconciler(retention=timedelta(days=1))
 
@@ -440,6 +458,37 @@ def test_a_searcher_that_died_is_in_the_way_for_two_minutes(world: World) -> Non
         world.sleep(2)
         world.reconciler().advance(work, time_left=lambda: 900)
         assert work.is_done
+
+
+def test_a_long_search_keeps_its_lease(world: World) -> None:
+    """Contacts past their retention: to be searched, and nothing else."""
+    world.simulator.import_contacts(
+        [
+            {
+                "Id": f"c{number}",
+                "InstanceId": INSTANCE_ID,
+                "Channel": "TASK",
+                "InitiationMethod": "API",
+                "DisconnectTimestamp": (minutes_ago(70) - timedelta(seconds=number)).isoformat(),
+            }
+            for number in range(1100)
+        ]
+    )
+    slow = ContactSearch(world.connect, bucket=TokenBucket(0.06, clock=world.seconds, sleep=world.sleep))
+    reconciler = world.reconciler("mine", search=slow, retention=HOUR)
+    work = reconciler.past_work([INSTANCE], NOW - 2 * HOUR, NOW)
+    spans = []
+
+    def try_to_search_too(period: Period) -> None:
+        spans.append(period.start)
+        with pytest.raises(HeldError), world.journal.lease("other"):
+            pass
+
+    work.save = try_to_search_too
+    reconciler.advance(work, time_left=lambda: 900)
+
+    assert (work.is_done, len(spans) > 3) == (True, True)
+    assert world.now - NOW > timedelta(minutes=3)
 
 
 def test_runs_that_were_missed_are_made_good(world: World) -> None:
@@ -601,7 +650,7 @@ def test_a_backfill_of_thirty_days_ends_with_every_contact_in_the_ledger(world: 
 def test_a_window_that_was_cut_off_in_the_middle_goes_on_from_there(world: World) -> None:
     start = datetime(2026, 3, 8, tzinfo=UTC)
     for number in range(100):
-        world.have(f"c{number}", start + timedelta(minutes=6 * number), references=0)
+        world.have(f"c{number}", start + timedelta(minutes=7 * number), references=0)
     window = {"from": "2026-03-08T00:00:00.000Z", "to": "2026-03-09T00:00:00.000Z"}
     backfill(world).advance_window("b", window, time_left=lambda: 900)
     sent = world.queued()
@@ -621,8 +670,9 @@ def test_a_window_that_was_cut_off_in_the_middle_goes_on_from_there(world: World
     }
     assert sent == LONGEST_DELAY_SECONDS * RATE / 2
     assert world.calls() == 200
-    hours = [world.coverage(start + number * HOUR) for number in range(10)]
-    assert [hour["completed"] for hour in hours] == [10] * 10
+    completed = Counter(7 * number // 60 for number in range(100))
+    hours = {hour: world.coverage(start + hour * HOUR)["completed"] for hour in range(12)}
+    assert hours == completed
 
 
 @pytest.mark.parametrize(
