@@ -675,6 +675,15 @@ def test_a_window_that_was_cut_off_in_the_middle_goes_on_from_there(world: World
     assert hours == completed
 
 
+def test_a_window_that_is_noted_as_done_twice_counts_once(world: World) -> None:
+    world.journal.begin_backfill("b", start=NOW - HOUR, end=NOW, windows=1)
+    for _ in range(2):  # the first answer was lost
+        world.journal.note_window("b", "w", left=[], counts=Counter(seen=5, queued=2, already_there=3))
+
+    summary = world.item("BACKFILL#b", "SUMMARY")
+    assert [int(summary[name]) for name in ("windows_done", "seen", "queued", "already_there")] == [1, 5, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("period", "says"),
     [
