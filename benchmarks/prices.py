@@ -1,0 +1,81 @@
+"""What AWS charges: list prices of us-east-1, without the free tiers, to be re-checked before quoting.
+
+Amounts are counted in a run and multiplied here. Storage, data transfer and whatever ours and the baseline have alike
+(EventBridge takes no money for AWS's own events) are left out.
+"""
+
+import math
+from collections.abc import Mapping
+
+WRITE_UNITS = "DynamoDB write units"
+INDEX_UNITS = "DynamoDB index write units"
+READ_UNITS = "DynamoDB read units"
+PUTS = "S3 PUT requests"
+QUEUE_REQUESTS = "SQS requests"
+POLLS = "SQS empty receives of idle pollers"
+KEY_REQUESTS = "KMS requests"
+INVOCATIONS = "Lambda requests"
+GB_SECONDS = "Lambda GB-seconds"
+LOG_BYTES = "log bytes"
+TRACES = "X-Ray traces"
+METRIC_MONTHS = "custom metrics, months"
+KEY_MONTHS = "keys, months"
+
+PRICES: Mapping[str, float] = {
+    WRITE_UNITS: 0.625e-6,
+    INDEX_UNITS: 0.625e-6,
+    READ_UNITS: 0.125e-6,
+    PUTS: 5e-6,
+    QUEUE_REQUESTS: 0.40e-6,
+    POLLS: 0.40e-6,
+    KEY_REQUESTS: 3e-6,
+    INVOCATIONS: 0.20e-6,
+    GB_SECONDS: 0.0000133334,
+    LOG_BYTES: 0.50e-9,
+    TRACES: 5e-6,
+    METRIC_MONTHS: 0.30,
+    KEY_MONTHS: 1.00,
+}
+"""US dollars a unit."""
+
+
+class Usage(dict[str, float]):
+    """How much was used of what PRICES names."""
+
+    def add(self, name: str, amount: float = 1) -> None:
+        """Count some more."""
+        self[name] = self.get(name, 0) + amount
+
+
+def price(usage: Mapping[str, float]) -> dict[str, float]:
+    """Return US dollars by what they are paid for, in the order of PRICES; raises KeyError for what has no price.
+
+    >>> price({PUTS: 1e6, INVOCATIONS: 1e6})
+    {'S3 PUT requests': 5.0, 'Lambda requests': 0.2}
+    """
+    if unknown := usage.keys() - PRICES.keys():
+        raise KeyError(f"no price for {', '.join(sorted(unknown))}")
+    return {name: usage[name] * dollars for name, dollars in PRICES.items() if name in usage}
+
+
+_HOURS_A_MONTH = 730
+_KEY_MINUTES = 5
+_POLLERS = 5
+_POLLS_A_DAY = 86400 / 20
+
+
+def used_by_the_month(*, metrics: int, active_hours: int, busy_minutes: int, concurrency: int, days: float) -> Usage:
+    """Return what is not paid for by the contact: metrics, a key with what is asked of it, and pollers without work.
+
+    A metric is charged for the hours in which it gets data. DynamoDB and S3 (with a bucket key; assumed to be alike)
+    ask KMS once in five minutes of use. An event source with a maximum concurrency keeps polling with five, of which no
+    more than that concurrency have work; an answer to each comes after 20 seconds (assumed from its documentation).
+    """
+    return Usage(
+        {
+            POLLS: max(0, _POLLERS - concurrency) * _POLLS_A_DAY * days,
+            METRIC_MONTHS: metrics * active_hours / _HOURS_A_MONTH,
+            KEY_MONTHS: days * 24 / _HOURS_A_MONTH,
+            KEY_REQUESTS: 2 * math.ceil(busy_minutes / _KEY_MINUTES),
+        }
+    )

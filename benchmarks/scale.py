@@ -1,0 +1,384 @@
+"""Simulates days of one thousand to one million contacts, a campaign and an outage, and writes docs/scale.md's figures.
+
+Each scenario is a day of the deployed system (`benchmarks.simulation`) at the numbers that `infra` deploys. Results
+are kept in .local/scale, so that an interrupted run goes on with --keep.
+"""
+
+import argparse
+import gc
+import itertools
+import json
+import random
+import sys
+import time
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+
+from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
+from benchmarks.prices import LOG_BYTES, TRACES, price, used_by_the_month
+from benchmarks.report import table, write_section
+from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
+from local.emulator import ROOT
+
+ALL_TYPES = [
+    "URL",
+    "NUMBER",
+    "STRING",
+    "DATE",
+    "EMAIL",
+    "ATTACHMENT",
+    "CONTACT_ANALYSIS",
+    "EMAIL_MESSAGE",
+    "EMAIL_MESSAGE_PLAIN_TEXT",
+    "EMAIL_MESSAGE_REDACTED",
+    "EMAIL_MESSAGE_PLAIN_TEXT_REDACTED",
+]
+SIX_TYPES = ALL_TYPES[:6]
+RESULTS = ROOT / ".local" / "scale"
+DOCUMENT = ROOT / "docs" / "scale.md"
+OURS = 0.8
+"""Our share of the account's quota, as by default: 8 of 10 requests a second."""
+
+# Contacts that complete in each hour of a weekday, relative: a mid-morning peak of a tenth of the day, a dip at noon, a
+# second peak in the afternoon, little at night (assumed; the shape is that of published call-centre data).
+SHAPE = (
+    0.2,
+    0.1,
+    0.1,
+    0.1,
+    0.2,
+    0.5,
+    1.5,
+    3,
+    6.5,
+    9.5,
+    10.5,
+    9.5,
+    7.5,
+    8,
+    8.5,
+    8,
+    7.5,
+    6,
+    4.5,
+    3.5,
+    2.5,
+    1.3,
+    0.8,
+    0.2,
+)
+_HOUR = 3600.0
+MORNING = (8, 12)
+# What the function writes, counted by `benchmarks.cost`.
+_CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES, _METRICS = 480, 1500, 9
+_CAMPAIGN = (10.5 * _HOUR, 600.0, 5000)
+_OUTAGE = (10 * _HOUR, 11 * _HOUR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A day: what completes, at which quota of the account (requests a second), and what goes wrong."""
+
+    kind: str
+    contacts: int
+    quota: float
+    calls: int = 2
+    """Calls a contact: two for all types, one for six or fewer."""
+    hours: tuple[int, int] = (0, 24)
+    """What is simulated of the day; until the last contact is captured if it is all of it."""
+
+    @property
+    def name(self) -> str:
+        """Return a name for files and progress."""
+        return f"{self.kind}-{self.contacts}-{self.quota:g}-{self.calls}"
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that are ours."""
+        return self.quota * OURS
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the rate serves the calls of the day."""
+        return self.contacts * self.calls <= self.rate * DAY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A scenario's figures: seconds, numbers of captured contacts; `backlog` has a value for each minute."""
+
+    scenario: Scenario
+    contacts: int
+    p50: float
+    p99: float
+    backlog: list[int]
+    seconds: float
+    calls: int
+    throttled: int
+    mean_batch: float
+    most_busy: int
+    mean_busy: float
+    usage: dict[str, float]
+    invocations: int
+    active_hours: int
+    busy_minutes: int
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """US dollars a million contacts, by what they are paid for."""
+        overheads = used_by_the_month(
+            metrics=_METRICS,
+            active_hours=self.active_hours,
+            busy_minutes=self.busy_minutes,
+            concurrency=deployment_at(self.scenario.rate).concurrency,
+            days=self.seconds / DAY,
+        )
+        overheads[LOG_BYTES] = self.contacts * _CONTACT_LOG_BYTES + self.invocations * _INVOCATION_LOG_BYTES
+        overheads[TRACES] = self.invocations  # of which X-Ray's default rule samples nearly every one
+        return {name: dollars * 1e6 / self.contacts for name, dollars in price(self.usage | overheads).items()}
+
+
+def deployment_at(rate: float) -> Deployment:
+    """Return what the stack deploys for so many requests a second."""
+    # Here, because it starts the CDK's Node process, which a simulation of something else does not need.
+    from infra.capture import (  # noqa: PLC0415 - see above
+        _BATCH_SIZE,
+        _BATCHING_WINDOW_SECONDS,
+        share_rate,
+    )
+
+    return Deployment(*share_rate(rate), _BATCH_SIZE, _BATCHING_WINDOW_SECONDS)
+
+
+def scenarios() -> list[Scenario]:
+    """Return every scenario of the table, the longest to simulate first."""
+    small = [Scenario(kind="day", contacts=n, quota=q) for n in (10**3, 10**4) for q in (2, 10, 50, 100)]
+    large = [Scenario(kind="day", contacts=10**5, quota=q) for q in (2, 5, 10, 50, 100)]
+    # Of the largest day its morning: all of it takes a quarter of an hour for each quota.
+    largest = [Scenario(kind="day", contacts=10**6, quota=q, hours=MORNING) for q in (2, 10, 50, 100)]
+    trimmed = Scenario(kind="day", contacts=10**6, quota=50, calls=1, hours=MORNING)
+    six = [Scenario(kind="day", contacts=n, quota=q, calls=1) for n, q in ((10**4, 2), (10**5, 5), (10**5, 10))]
+    campaign = [Scenario(kind="campaign", contacts=10**4, quota=q) for q in (2, 10, 50)]
+    outage = [Scenario(kind="outage", contacts=n, quota=q) for n, q in ((10**4, 2), (10**4, 10), (10**5, 50))]
+    every = [*small, *large, *largest, *six, trimmed, *campaign, *outage]
+    return sorted(every, key=lambda one: -one.contacts)
+
+
+def completions(scenario: Scenario) -> list[float]:
+    """Return the seconds of the day at which contacts complete; the same scenario gives the same ones."""
+    draw = random.Random(scenario.contacts)  # noqa: S311 - a simulation
+    ends = list(itertools.accumulate(SHAPE))
+    moments = []
+    first, last = scenario.hours
+    for _ in range(scenario.contacts):
+        hour = bisect(ends, draw.random() * ends[-1])
+        moment = (min(hour, len(SHAPE) - 1) + draw.random()) * _HOUR
+        if first * _HOUR <= moment < last * _HOUR:
+            moments.append(moment)
+    if scenario.kind == "campaign":
+        start, seconds, contacts = _CAMPAIGN
+        moments += [start + draw.random() * seconds for _ in range(contacts)]
+    return sorted(moments)
+
+
+def run(scenario: Scenario, deployment: Deployment, latency: Latency | None = None) -> Outcome:
+    """Simulate the scenario until its last contact is captured."""
+    gc.disable()  # the simulation makes no cycles worth collecting, and a million contacts many objects
+    plan = Plan(
+        deployment=deployment,
+        quota=scenario.quota,
+        reference_types=ALL_TYPES if scenario.calls == 2 else SIX_TYPES,
+        outage=_OUTAGE if scenario.kind == "outage" else None,
+        latency=latency or Latency(),
+    )
+    until = None if scenario.hours[1] == 24 else scenario.hours[1] * _HOUR
+    figures = simulate(plan, completions(scenario), until=until)
+    return summarize(scenario, figures)
+
+
+def summarize(scenario: Scenario, figures: Figures) -> Outcome:
+    """Reduce a simulation's figures to what the table and the plots show."""
+    return Outcome(
+        scenario=scenario,
+        contacts=figures.captured,
+        p50=figures.wait(0.5),
+        p99=figures.wait(0.99),
+        backlog=figures.backlog,
+        seconds=figures.ended_at - scenario.hours[0] * _HOUR,
+        calls=figures.calls,
+        throttled=figures.throttled,
+        mean_batch=sum(figures.batches) / len(figures.batches),
+        most_busy=figures.most_busy,
+        mean_busy=figures.billed_seconds / (figures.ended_at - scenario.hours[0] * _HOUR),
+        usage=figures.usage,
+        invocations=len(figures.batches),
+        active_hours=len(figures.active_hours),
+        busy_minutes=sum(map(bool, figures.busy)),
+    )
+
+
+def sustained_rates(latencies: Sequence[float], deployment: Deployment, quota: float) -> list[float]:
+    """Return the calls a second of a backlog's drain, for each latency of Connect."""
+    rates = []
+    for seconds in latencies:
+        scenario = Scenario(kind="drain", contacts=20_000, quota=quota)
+        plan = Plan(deployment=deployment, quota=quota, reference_types=ALL_TYPES, latency=Latency(connect=seconds))
+        figures = simulate(plan, [0.0] * scenario.contacts)
+        rates.append(figures.calls / figures.ended_at)
+    return rates
+
+
+HEADER = [
+    "contacts a day",
+    "quota, requests/s",
+    "calls a contact",
+    "p50",
+    "p99",
+    "largest backlog",
+    "calls",
+    "throttled",
+    "contacts a batch",
+    "busy at most (mean)",
+    "USD a million",
+]
+
+
+def row(outcome: Outcome) -> list[str]:
+    """Return the table's row."""
+    scenario = outcome.scenario
+    return [
+        _contacts(scenario),
+        f"{scenario.quota:g}",
+        str(scenario.calls),
+        duration(outcome.p50),
+        duration(outcome.p99),
+        f"{max(outcome.backlog):,}",
+        f"{outcome.calls:,}",
+        f"{outcome.throttled:,}",
+        f"{outcome.mean_batch:.1f}",
+        f"{outcome.most_busy} ({outcome.mean_busy:.2f})",
+        f"{sum(outcome.cost.values()):.2f}",
+    ]
+
+
+def _impossible_row(scenario: Scenario) -> list[str]:
+    cells = [_contacts(scenario), f"{scenario.quota:g}", str(scenario.calls)]
+    served = scenario.rate * DAY / scenario.calls
+    return [*cells, f"serves {served:,.0f} a day", *[""] * (len(HEADER) - 4)]
+
+
+def _contacts(scenario: Scenario) -> str:
+    first, last = scenario.hours
+    return f"{scenario.contacts:,}" + ("" if last - first == 24 else f", {first} to {last} o'clock")
+
+
+def duration(seconds: float) -> str:
+    """Write seconds in the unit that reads best.
+
+    >>> [duration(seconds) for seconds in (12.3, 599, 7200)]
+    ['12.3 s', '10.0 min', '2.0 h']
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulate, then write table and plots."""
+    options = _parse(arguments)
+    console = Console(stderr=True)
+    outcomes = _saved() if options.keep else {}
+    wanted = [one for one in scenarios() if one.is_possible and one.name not in outcomes]
+    if options.most:
+        wanted = [one for one in wanted if one.contacts <= options.most]
+    begin = time.monotonic()
+    with ProcessPoolExecutor(options.processes) as executor:
+        futures = {executor.submit(run, one, deployment_at(one.rate)): one for one in wanted}
+        for number, future in enumerate(as_completed(futures), 1):
+            outcome = future.result()
+            outcomes[outcome.scenario.name] = outcome
+            _save(outcome)
+            elapsed = time.monotonic() - begin
+            console.print(
+                f"{number}/{len(futures)} {outcome.scenario.name}, {elapsed:.0f} s: {' | '.join(row(outcome))}"
+            )
+    body = _describe(outcomes)
+    print(body)
+    if options.write:
+        _write(outcomes, body)
+    return 0
+
+
+def _describe(outcomes: dict[str, Outcome]) -> str:
+    parts = []
+    titles = {
+        "day": "A weekday",
+        "campaign": f"A campaign: {_CAMPAIGN[2]:,} contacts more, completing in ten minutes from 10:30",
+        "outage": "An outage: Connect answers 500 from 10:00 to 11:00",
+    }
+    for kind, title in titles.items():
+        ordered = sorted(
+            (one for one in scenarios() if one.kind == kind), key=lambda one: (-one.calls, one.contacts, one.quota)
+        )
+        rows = [
+            row(outcomes[one.name]) if one.name in outcomes else _impossible_row(one)
+            for one in ordered
+            if one.name in outcomes or not one.is_possible
+        ]
+        parts.append(f"**{title}**\n\n{table(HEADER, rows)}")
+    return "\n\n".join(parts)
+
+
+def _write(outcomes: dict[str, Outcome], body: str) -> None:
+    write_section("scale", title="The figures", command="python -m benchmarks.scale --write", body=body, file=DOCUMENT)
+    plot_waits(_of(outcomes, "day"), DOCUMENT.parent / "scale-waits.png")
+    plot_backlogs(outcomes, DOCUMENT.parent / "scale-backlog.png")
+    plot_costs(_of(outcomes, "day"), DOCUMENT.parent / "scale-cost.png")
+    latencies = [0.05, 0.1, 0.15, 0.2, 0.3]
+    quota = 100.0
+    rates = sustained_rates(latencies, deployment_at(quota * OURS), quota)
+    plot_latency(latencies, rates, quota * OURS, DOCUMENT.parent / "scale-latency.png")
+    rows = [[f"{latency * 1000:.0f} ms", f"{rate:.1f}"] for latency, rate in zip(latencies, rates, strict=True)]
+    write_section(
+        "latency",
+        title=f"Calls a second of {quota * OURS:g} allowed, by how long Connect takes to answer",
+        command="python -m benchmarks.scale --write",
+        body=table(["an answer takes", "calls a second"], rows),
+        file=DOCUMENT,
+    )
+
+
+def _of(outcomes: dict[str, Outcome], kind: str) -> list[Outcome]:
+    return [outcome for outcome in outcomes.values() if outcome.scenario.kind == kind]
+
+
+def _save(outcome: Outcome) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{outcome.scenario.name}.json").write_text(json.dumps(asdict(outcome)))
+
+
+def _saved() -> dict[str, Outcome]:
+    found: Iterable[dict[str, object]] = (json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json")))
+    outcomes = [Outcome(**(fields | {"scenario": Scenario(**fields["scenario"])})) for fields in found]  # type: ignore[arg-type]  # as it was saved
+    return {outcome.scenario.name: outcome for outcome in outcomes}
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--most", type=int, help="leave out days of more contacts: 10000 takes two minutes")
+    parser.add_argument("--keep", action="store_true", help="simulate only what .local/scale does not have")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="so many at once (%(default)s); with 2 it takes 15 minutes"
+    )
+    parser.add_argument("--write", action="store_true", help="write docs/scale.md and its plots too")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,409 @@
+"""The deployed system by a virtual clock: Connect, EventBridge, queue and execution environments in SimPy.
+
+What decides is the real code: intake, capturer, reader, token bucket, ledger, lake and the queue's back-off. Around it
+stand in-memory services (`benchmarks.stand_ins`) whose calls take time by the virtual clock.
+
+What this approximates:
+
+- An execution environment works through a batch at once, by a clock of its own that runs ahead; SimPy waits for it
+  afterwards. What another environment does meanwhile it can't see. They share nothing but Connect's quota, and that is
+  kept for each second of the clock, whoever comes first.
+- The quota is a number of calls in each whole second. The service's own way of counting is not published.
+- A call takes the same time whenever it is made. A completed contact is reported once, and has no transfer.
+- The event source has up to five pollers that each gather a batch; those beyond (more concurrency) start when a full
+  batch waits. AWS documents five batches at a time to begin with, and up to 300 more a minute:
+  https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+"""
+
+import io
+import json
+import random
+from array import array
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, cast
+
+import simpy
+from aws_lambda_powertools import Logger
+
+from benchmarks.prices import GB_SECONDS, INVOCATIONS, QUEUE_REQUESTS, Usage
+from benchmarks.stand_ins import Clients, RefusedError
+from contact_references.batch import Capturer
+from contact_references.connect import ReferenceReader
+from contact_references.contact import Scope
+from contact_references.intake import Intake
+from contact_references.lake import Lake
+from contact_references.ledger import Ledger
+from contact_references.pacing import TokenBucket
+from contact_references.queue import CaptureQueue, Message
+from contact_references.report import Report
+from contact_references.timestamps import format_time
+
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = 86400.0
+MOST_RECEIVES = 200
+MEMORY_GB = 0.25
+LONG_POLL = 20.0
+
+INSTANCE_ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
+_SCOPE = Scope("us-east-1", "111122223333")
+_FIRST_POLLERS = 5
+
+_Process = Generator[simpy.Event, Any, None]
+
+
+class Deployment(NamedTuple):
+    """What `infra.capture` deploys; `requests_per_second` is an execution environment's share."""
+
+    concurrency: int
+    requests_per_second: float
+    timeout_seconds: float
+    batch_size: int
+    window_seconds: float
+
+    @property
+    def visibility_seconds(self) -> float:
+        """How long the queue hides a message that was received."""
+        return 6 * self.timeout_seconds + self.window_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Seconds that things take.
+
+    All are assumptions but the processor's share in `call_overhead`: 1 ms of CPU for a call of the SDK (measured), at
+    256 MB on 256/1769 of a processor.
+    """
+
+    event: float = 1.0
+    """From completion to the message on the queue."""
+    connect: float = 0.1
+    dynamodb: float = 0.01
+    s3: float = 0.05
+    sqs: float = 0.01
+    call_overhead: float = 0.007
+    invocation: float = 0.01
+    cold_start: float = 1.0
+    kept_warm: float = 600.0
+    """An execution environment that has been idle for longer is gone."""
+
+    def of(self, service: str) -> float:
+        """Return the seconds of a call."""
+        seconds: float = getattr(self, service)
+        return seconds + self.call_overhead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is simulated; `outage` are the seconds of the day in which Connect answers 500."""
+
+    deployment: Deployment
+    quota: float
+    reference_types: Sequence[str]
+    references: int = 2
+    outage: tuple[float, float] | None = None
+    latency: Latency = field(default_factory=Latency)
+    seed: int = 5
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """What came out: seconds, numbers of contacts, and a value for each minute in the lists."""
+
+    contacts: int
+    captured: int = 0
+    waits: array[float] = field(default_factory=lambda: array("d"))
+    """Completion to ledger, of each contact in the order of its capture."""
+    backlog: list[int] = field(default_factory=list)
+    busy: list[int] = field(default_factory=list)
+    """Execution environments at work."""
+    batches: list[int] = field(default_factory=list)
+    """Messages in each batch."""
+    calls: int = 0
+    throttled: int = 0
+    most_busy: int = 0
+    billed_seconds: float = 0.0
+    active_hours: set[int] = field(default_factory=set)
+    dead: int = 0
+    ended_at: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+    def wait(self, share: float) -> float:
+        """Return the seconds within which this share of the captured contacts was in the ledger."""
+        ordered = sorted(self.waits)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+class _Letter:
+    """A message on the queue."""
+
+    __slots__ = ("number", "receives", "visible_at")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.receives = 0
+        self.visible_at = 0.0
+
+
+class _Environment(NamedTuple):
+    """An execution environment: what the function keeps from one invocation to the next."""
+
+    bucket: TokenBucket
+    reader: ReferenceReader
+    intake: Intake
+    idle_since: list[float]
+
+
+def simulate(plan: Plan, completions: Sequence[float], *, until: float | None = None) -> Figures:
+    """Let contacts complete at these seconds, in order, and run until they are captured or `until` has come.
+
+    The same plan and completions give the same figures.
+    """
+    return _World(plan, completions).run(until)
+
+
+class _World:
+    def __init__(self, plan: Plan, completions: Sequence[float]) -> None:
+        self._plan = plan
+        self._completions = completions
+        self._simpy = simpy.Environment()
+        self._queue: simpy.Store = simpy.Store(self._simpy)
+        self._full_batch = self._simpy.event()
+        self._in_batch: dict[str, _Letter] = {}
+        self._warm: list[_Environment] = []
+        self._busy = 0
+        self._unfinished = len(completions)
+        self._arrived = 0
+        self._done = self._simpy.event()
+        self._served: dict[int, int] = {}
+        self._now = 0.0  # where the environment at work is, ahead of SimPy's time
+        self._figures = Figures(contacts=len(completions))
+        urls = [{"Name": f"CRM {n}", "Value": f"https://crm.example.com/{n}"} for n in range(plan.references)]
+        members = [{"Url": url} for url in urls]
+        self._clients = Clients(
+            self._figures.usage,
+            references=lambda _: members,
+            change_visibility=self._change_visibility,
+            send=self._dead_letter,
+            spend=self._spend,
+        )
+        self._clients.table.on_put = self._note_put
+        self._logger = Logger(service="simulation", level="CRITICAL", stream=io.StringIO())
+
+    def run(self, until: float | None) -> Figures:
+        random.seed(self._plan.seed)  # the queue's back-off draws from it
+        self._simpy.process(self._complete())
+        self._simpy.process(self._sample())
+        for number in range(self._plan.deployment.concurrency):
+            self._simpy.process(self._poll(is_extra=number >= _FIRST_POLLERS))
+        end: Any = self._done if until is None else self._done | self._simpy.timeout(until)
+        self._simpy.run(end)
+        self._figures.ended_at = self._simpy.now
+        self._figures.captured = len(self._figures.waits)
+        return self._figures
+
+    def _complete(self) -> _Process:
+        for number, moment in enumerate(self._completions):
+            yield self._simpy.timeout(max(0.0, moment + self._plan.latency.event - self._simpy.now))
+            self._arrived += 1
+            self._figures.usage.add(QUEUE_REQUESTS)
+            self._show(_Letter(number))
+
+    def _show(self, letter: _Letter) -> None:
+        self._queue.put(letter)
+        if len(self._queue.items) >= self._plan.deployment.batch_size:
+            self._full_batch.succeed()
+            self._full_batch = self._simpy.event()
+
+    def _show_later(self, letter: _Letter) -> _Process:
+        yield self._simpy.timeout(max(0.0, letter.visible_at - self._simpy.now))
+        self._show(letter)
+
+    def _sample(self) -> _Process:
+        while True:
+            self._figures.backlog.append(self._arrived - len(self._completions) + self._unfinished)
+            self._figures.busy.append(self._busy)
+            yield self._simpy.timeout(60)
+
+    def _poll(self, *, is_extra: bool) -> _Process:
+        while True:
+            if is_extra and len(self._queue.items) < self._plan.deployment.batch_size:
+                yield self._full_batch
+                continue
+            batch = yield from self._gather()
+            yield from self._invoke(batch)
+
+    def _gather(self) -> Generator[simpy.Event, Any, list[_Letter]]:
+        """Receive until the batch is full or the window, which the first message opens, is over."""
+        deployment = self._plan.deployment
+        begin = self._simpy.now
+        first: _Letter = yield self._queue.get()
+        self._figures.usage.add(QUEUE_REQUESTS, int((self._simpy.now - begin) / LONG_POLL))  # answered empty
+        batch = [first]
+        closing = self._simpy.timeout(deployment.window_seconds)
+        while len(batch) < deployment.batch_size:
+            if self._queue.items:
+                batch.append((yield self._queue.get()))
+                continue
+            more = self._queue.get()
+            yield more | closing
+            if more.triggered:
+                batch.append(cast("_Letter", more.value))
+            else:
+                more.cancel()
+                break
+        return batch
+
+    def _invoke(self, batch: list[_Letter]) -> _Process:
+        deployment, figures = self._plan.deployment, self._figures
+        begin = self._now = self._simpy.now
+        environment = self._take_environment()
+        self._busy += 1
+        figures.most_busy = max(figures.most_busy, self._busy)
+        figures.batches.append(len(batch))
+        figures.active_hours.add(int(begin // 3600))
+        failed = self._capture(environment, batch)
+        seconds = self._now - begin
+        if seconds > deployment.timeout_seconds + 1:
+            raise RuntimeError("Lambda would have ended the function: the simulation does not know what follows")
+        figures.billed_seconds += seconds
+        figures.usage.add(GB_SECONDS, seconds * MEMORY_GB)
+        figures.usage.add(INVOCATIONS)
+        # The source receives and deletes ten at a time.
+        figures.usage.add(QUEUE_REQUESTS, -(-len(batch) // 10) - (-(len(batch) - len(failed)) // 10))
+        yield self._simpy.timeout(seconds)
+        self._busy -= 1
+        environment.idle_since[0] = self._simpy.now
+        self._warm.append(environment)
+        for letter in batch:
+            if str(letter.number) in failed:
+                self._simpy.process(self._show_later(letter))
+            else:
+                self._finish(letter)
+
+    def _capture(self, environment: _Environment, batch: list[_Letter]) -> set[str]:
+        """Invoke the function's code; return the messages that it hands back."""
+        deadline = self._now + self._plan.deployment.timeout_seconds
+        self._in_batch = {str(letter.number): letter for letter in batch}
+        hidden_until = self._now + self._plan.deployment.visibility_seconds
+        for letter in batch:
+            letter.receives += 1
+            letter.visible_at = hidden_until
+        self._pass(self._plan.latency.invocation)
+        bucket, reader, intake, _ = environment
+        calls, throttled = reader.calls, reader.throttled_calls
+        bucket.wake()
+        failed = intake.take_messages(
+            [self._message(letter) for letter in batch], scope=_SCOPE, time_left=lambda: deadline - self._now
+        )
+        bucket.rest()
+        self._figures.calls += reader.calls - calls
+        self._figures.throttled += reader.throttled_calls - throttled
+        return set(failed)
+
+    def _finish(self, letter: _Letter) -> None:
+        self._clients.table.forget(f"{INSTANCE_ARN.rpartition('/')[2]}#{_contact_id(letter.number)}")
+        self._unfinished -= 1
+        if not self._unfinished:
+            self._done.succeed()
+
+    def _take_environment(self) -> _Environment:
+        latency = self._plan.latency
+        if self._warm and self._simpy.now - self._warm[-1].idle_since[0] <= latency.kept_warm:
+            return self._warm.pop()
+        self._warm.clear()  # the last one is the one that was used last
+        self._pass(latency.cold_start)
+        return self._start_environment()
+
+    def _start_environment(self) -> _Environment:
+        bucket = TokenBucket(self._plan.deployment.requests_per_second, clock=lambda: self._now, sleep=self._pass)
+        clients = self._clients
+        reader = ReferenceReader(clients.connect, reference_types=self._plan.reference_types, bucket=bucket)
+        capturer = Capturer(
+            reader=reader,
+            ledger=Ledger(clients.dynamodb, "ledger"),
+            lake=Lake(clients.s3, "lake"),
+            clock=lambda: MIDNIGHT + timedelta(seconds=self._now),
+        )
+        metrics: Any = _NoMetrics()
+        intake = Intake(
+            capturer=capturer,
+            queue=CaptureQueue(clients.sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
+            report=Report(self._logger, metrics),
+            completion_types=frozenset({"COMPLETED"}),
+        )
+        return _Environment(bucket, reader, intake, [0.0])
+
+    def _message(self, letter: _Letter) -> Message:
+        event = contact_event(
+            _contact_id(letter.number),
+            completed=MIDNIGHT + timedelta(seconds=self._completions[letter.number]),
+            event_id=str(letter.number),
+        )
+        return Message(
+            message_id=str(letter.number),
+            receipt_handle=str(letter.number),
+            body=event,
+            receive_count=letter.receives,
+            origin="queue",
+        )
+
+    def _pass(self, seconds: float) -> None:
+        self._now += seconds
+
+    def _spend(self, service: str, operation: str) -> None:
+        self._pass(self._plan.latency.of(service))
+        if service != "connect":
+            return
+        outage = self._plan.outage
+        if outage and outage[0] <= self._now < outage[1]:
+            raise RefusedError("InternalServiceException", operation, status=500)
+        second = int(self._now)
+        if self._served.get(second, 0) >= self._plan.quota:
+            raise RefusedError("ThrottlingException", operation, status=429)
+        self._served[second] = self._served.get(second, 0) + 1
+
+    def _note_put(self, item: dict[str, dict[str, Any]]) -> None:
+        if item["sk"]["S"] == "CONTACT" and item["capture_state"]["S"] == "complete":
+            number = int(item["contact_id"]["S"].rpartition("-")[2])
+            self._figures.waits.append(self._now - self._completions[number])
+
+    def _change_visibility(self, receipt: str, seconds: int) -> None:
+        letter = self._in_batch[receipt]
+        letter.visible_at = self._now + seconds
+        if letter.receives >= MOST_RECEIVES:
+            raise RuntimeError("a message would be dead-lettered: the simulation does not go so far")
+
+    def _dead_letter(self, _: str) -> None:
+        self._figures.dead += 1
+
+
+class _NoMetrics:
+    def add_metric(self, *_: object) -> None:
+        """Throw the metric away: what is measured here is not the function's own report."""
+
+
+def contact_event(
+    contact_id: str,
+    *,
+    completed: datetime,
+    event_id: str,
+    instance_arn: str = INSTANCE_ARN,
+) -> str:
+    """Return the event of a contact's completion, as a message's body."""
+    detail = {
+        "eventType": "COMPLETED",
+        "contactId": contact_id,
+        "instanceArn": instance_arn,
+        "channel": "VOICE",
+        "initiationMethod": "INBOUND",
+        "disconnectTimestamp": format_time(completed),
+    }
+    kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
+    time = completed.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps(kind | {"id": event_id, "time": time, "detail": detail})
+
+
+def _contact_id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012}"

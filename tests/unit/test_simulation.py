@@ -1,0 +1,163 @@
+"""What stands behind docs/scale.md and the cost: a simulation or a count that is wrong looks like any other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.prices import INDEX_UNITS, KEY_MONTHS, PRICES, PUTS, READ_UNITS, WRITE_UNITS, Usage, price
+from benchmarks.scale import SHAPE, Scenario, completions
+from benchmarks.simulation import MOST_RECEIVES, Deployment, Figures, Latency, Plan, simulate
+from benchmarks.stand_ins import CanceledError, Clients, RefusedError, list_references
+from contact_references.batch import Capturer
+from contact_references.connect import ReferenceReader
+from contact_references.lake import Lake
+from contact_references.ledger import Ledger
+from contact_references.pacing import TokenBucket
+from tests.unit.conftest import ALL_TYPES, Clock, completion
+
+INFRASTRUCTURE = (Path(__file__).parents[2] / "infra" / "capture.py").read_text(encoding="utf-8")
+DEFAULT = Deployment(2, 4.0, 120, 25, 10)
+
+
+def plan(**of: object) -> Plan:
+    settings = {"deployment": DEFAULT, "quota": 10, "reference_types": ALL_TYPES} | of
+    return Plan(**settings)  # type: ignore[arg-type]  # as the tests name them
+
+
+def test_a_backlog_drains_at_the_pace_and_no_call_is_refused() -> None:
+    figures = simulate(plan(), [0.0] * 400)
+    assert (figures.captured, figures.calls, figures.throttled, figures.dead) == (400, 800, 0, 0)
+    assert 100 <= figures.ended_at <= 100 * 1.05
+    assert max(figures.batches) == 25
+
+
+def test_the_same_plan_gives_the_same_figures() -> None:
+    def run(seed: int) -> Figures:
+        return simulate(plan(outage=(0.0, 60.0), seed=seed), [float(second) for second in range(60)])
+
+    assert run(1) == run(1)
+    assert run(1).waits != run(2).waits
+
+
+def test_a_lone_contact_waits_for_the_window_the_start_and_the_calls() -> None:
+    latency = Latency(event=1, connect=0.1, dynamodb=0.01, s3=0.05, call_overhead=0, invocation=0, cold_start=1)
+    figures = simulate(plan(latency=latency), [5.0])
+    look, two_tokens, call, put, commit = 0.01, 0.5, 0.1, 0.05, 0.01
+    assert figures.wait(0.99) == pytest.approx(1 + 10 + 1 + look + two_tokens - look + call + put + commit)
+
+
+def test_a_quota_below_the_rate_refuses_calls_and_loses_no_contact() -> None:
+    figures = simulate(plan(quota=3), [0.0] * 100)
+    assert figures.captured == 100
+    assert figures.throttled > 0
+    assert figures.calls - figures.throttled <= 3 * (figures.ended_at + 1)
+
+
+def test_contacts_of_an_outage_are_captured_after_it() -> None:
+    figures = simulate(plan(outage=(0.0, 1800.0)), [60.0 * minute for minute in range(30)])
+    assert figures.captured == 30
+    assert min(figures.waits) > 60
+    assert figures.ended_at < 1800 + 900 + 120
+    assert figures.dead == 0
+
+
+def test_more_contacts_at_once_wait_in_the_backlog() -> None:
+    figures = simulate(plan(), [0.0] * 1000)
+    assert max(figures.backlog) > 500
+    assert figures.backlog[0] == 0
+    assert figures.most_busy == DEFAULT.concurrency
+
+
+def test_the_limit_of_receives_is_the_deployed_one() -> None:
+    assert [str(MOST_RECEIVES)] == re.findall(r"max_receive_count=(\d+)", INFRASTRUCTURE)
+
+
+def test_a_day_has_its_contacts_in_order_and_its_shape() -> None:
+    moments = completions(Scenario(kind="day", contacts=20_000, quota=10))
+    assert len(moments) == 20_000
+    assert moments == sorted(moments)
+    busiest = sum(10 * 3600 <= moment < 11 * 3600 for moment in moments)
+    assert busiest / 20_000 == pytest.approx(SHAPE[10] / sum(SHAPE), rel=0.05)
+
+
+class Counted:
+    """The capture path on the counting stand-ins."""
+
+    def __init__(self, references: int) -> None:
+        self.usage = Usage()
+        self.values = [f"https://crm.example.com/{n}" for n in range(references)]
+        self.clients = Clients(
+            self.usage,
+            references=lambda _: [{"Url": {"Name": value, "Value": value}} for value in self.values],
+            change_visibility=lambda *_: None,
+            send=lambda _: None,
+        )
+        self.clock = Clock()
+        bucket = TokenBucket(1, clock=lambda: 0, sleep=lambda _: None)
+        self.capturer = Capturer(
+            reader=ReferenceReader(self.clients.connect, reference_types=ALL_TYPES, bucket=bucket),
+            ledger=Ledger(self.clients.dynamodb, "ledger"),
+            lake=Lake(self.clients.s3, "lake"),
+            clock=self.clock,
+        )
+
+    def capture(self) -> dict[str, float]:
+        """Capture one contact, and return what that used."""
+        self.usage.clear()
+        self.clock.advance(minutes=1)
+        [result] = self.capturer.capture([completion(at=self.clock.now)], time_left=lambda: 900).values()
+        assert not isinstance(result, Exception)
+        names = (WRITE_UNITS, INDEX_UNITS, READ_UNITS, PUTS)
+        return {name: self.usage[name] for name in names if self.usage.get(name)}
+
+
+def test_a_transaction_costs_twice_its_items_and_the_index_once_its_rows() -> None:
+    assert Counted(5).capture() == {WRITE_UNITS: 12, INDEX_UNITS: 5, READ_UNITS: 1, PUTS: 1}
+
+
+def test_a_contact_without_references_costs_one_write() -> None:
+    assert Counted(0).capture() == {WRITE_UNITS: 1, READ_UNITS: 1, PUTS: 1}
+
+
+def test_a_reading_that_says_the_same_writes_neither_rows_nor_lake() -> None:
+    counted = Counted(5)
+    counted.capture()
+    assert counted.capture() == {WRITE_UNITS: 1, READ_UNITS: 2}
+
+
+def test_rows_that_go_are_paid_for_in_table_and_index() -> None:
+    counted = Counted(5)
+    counted.capture()
+    counted.values = counted.values[:3]
+    # The contact, three rows again and two deletes; five index entries change, as captured_at is in them.
+    assert counted.capture() == {WRITE_UNITS: 12, INDEX_UNITS: 5, READ_UNITS: 2, PUTS: 1}
+
+
+def test_a_mark_for_another_look_costs_an_index_unit_when_it_comes_and_when_it_goes() -> None:
+    counted = Counted(0)
+    key = {"pk": {"S": "a"}, "sk": {"S": "CONTACT"}}
+    mark = {"settle_state": {"S": "unsettled"}, "look_again_at": {"S": "2026-03-02T10:00:00.000Z"}}
+    for item in (key | mark, key):
+        counted.usage.clear()
+        counted.clients.dynamodb.put_item(TableName="ledger", Item=item)
+        assert counted.usage == {WRITE_UNITS: 1, INDEX_UNITS: 1}
+
+
+def test_the_stand_ins_refuse_what_the_services_refuse() -> None:
+    counted = Counted(0)
+    item = {"pk": {"S": "a"}, "sk": {"S": "CONTACT"}}
+    put = {"TableName": "ledger", "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
+    counted.clients.dynamodb.put_item(**put)
+    with pytest.raises(RefusedError, match="ConditionalCheckFailed"):
+        counted.clients.dynamodb.put_item(**put)
+    with pytest.raises(CanceledError):
+        counted.clients.dynamodb.transact_write_items(TransactItems=[{"Put": put}])
+    with pytest.raises(RefusedError, match="InvalidParameter"):
+        list_references([], {"ReferenceTypes": ALL_TYPES})
+
+
+def test_everything_used_has_a_price() -> None:
+    assert price({PUTS: 2, KEY_MONTHS: 1}) == {PUTS: 2 * PRICES[PUTS], KEY_MONTHS: 1.0}
+    with pytest.raises(KeyError, match="air"):
+        price({"air": 1})
