@@ -1,21 +1,46 @@
 """What the functions run: lambdas/ and its pinned dependencies, built into one directory without Docker."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_lambda as lambda_
+from botocore.loaders import Loader
 
 LAMBDAS = Path(__file__).parent.parent / "lambdas"
 LOCK_FILE = "requirements.txt"
-SDK_SERVICES = ("connect", "dynamodb", "s3", "sqs")
-"""Services whose API descriptions stay in the asset: a function can make no other client."""
+SDK_OPERATIONS = {
+    "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
+    "dynamodb": {
+        "BatchGetItem",
+        "BatchWriteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "TransactWriteItems",
+        "UpdateItem",
+    },
+    "s3": {"HeadBucket", "PutObject"},  # the former is the SDK's own, to find a bucket's Region
+    "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
+}
+"""What stays of the SDK's API descriptions: a function can make no other client, nor another call."""
+
+_UNUSED = (
+    "aws_lambda_powertools/event_handler",
+    "aws_lambda_powertools/utilities/[!_jt]*/",  # jmespath_utils and typing stay
+    "boto3/data",  # of boto3's resources
+    "boto3/examples",
+    "dateutil/zoneinfo",
+)
+"""Parts of the dependencies that no module of the functions imports, by size; globs."""
 
 
 def functions_code() -> lambda_.AssetCode:
@@ -58,7 +83,9 @@ def build(*, source: Path, target: Path) -> None:
     """
     _install(source / LOCK_FILE, target)
     _remove_what_differs(target)
-    _prune_sdk(target)
+    _remove_what_is_unused(target)
+    _prune_sdk(target / "botocore/data")
+    _compile_away(target)
     for path in _source_files(source):
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +132,82 @@ def _remove_what_differs(target: Path) -> None:
             path.unlink()
 
 
-def _prune_sdk(target: Path) -> None:
-    # The SDK describes some 400 services, in most of its bytes. The files beside their folders concern all.
-    for data in (target / "botocore/data", target / "boto3/data"):
-        for service in data.iterdir():
-            if service.is_dir() and service.name not in SDK_SERVICES:
-                shutil.rmtree(service)
+def _remove_what_is_unused(target: Path) -> None:
+    for pattern in _UNUSED:
+        unused = list(target.glob(pattern))
+        if not unused:
+            raise RuntimeError(f"there is no {pattern} to remove from the asset: has a dependency changed?")
+        for path in unused:
+            shutil.rmtree(path)
+
+
+def _prune_sdk(data: Path) -> None:
+    """Cut the SDK's descriptions of some 400 services, most of its bytes and of its time to start, to what is used.
+
+    They become plain JSON: no slower to read, and the same bytes whichever zlib writes them.
+    """
+    loader = Loader([str(data)], include_default_search_paths=False)
+    descriptions = {}
+    for service, operations in SDK_OPERATIONS.items():
+        folder = f"{service}/{loader.determine_latest_version(service, 'service-2')}"
+        model, paginators, rules = (
+            loader.load_service_model(service, kind) for kind in ("service-2", "paginators-1", "endpoint-rule-set-1")
+        )
+        descriptions[f"{folder}/service-2.json"] = _prune_model(model, operations)
+        descriptions[f"{folder}/paginators-1.json"] = {"pagination": _pick(paginators["pagination"], operations)}
+        descriptions[f"{folder}/endpoint-rule-set-1.json"] = rules
+    endpoints = descriptions["endpoints.json"] = loader.load_data("endpoints")
+    for partition in endpoints["partitions"]:
+        partition["services"] = _pick(partition["services"], SDK_OPERATIONS)
+    for path in list(data.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+    for name, description in descriptions.items():
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(json.dumps(description, separators=(",", ":")), encoding="utf-8")
+
+
+def _prune_model(model: Mapping[str, Any], operations: Collection[str]) -> dict[str, Any]:
+    """Return the model with these operations, all errors and the shapes that these reach, without documentation."""
+    kept = _pick(model["operations"], operations)
+    if missing := set(operations) - kept.keys():
+        raise RuntimeError(f"{model['metadata']['serviceId']} has no {', '.join(sorted(missing))}")
+    # Any call may be answered with an error that the model gives to other operations only.
+    errors = {name for name, shape in model["shapes"].items() if shape.get("exception")}
+    shapes, waiting = set(), errors | set(_shape_names(kept))
+    while waiting:
+        shapes |= waiting
+        waiting = {name for shape in waiting for name in _shape_names(model["shapes"][shape])} - shapes
+    # The SDK reads the documentation of the parts besides, at the first call.
+    parts = _without_documentation({"operations": kept, "shapes": _pick(model["shapes"], shapes)})
+    return {**model, **cast("dict[str, Any]", parts)}
+
+
+def _pick(things: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: thing for name, thing in things.items() if name in names}
+
+
+def _shape_names(description: object) -> Iterator[str]:
+    # Wherever it stands, {"shape": "Name"} refers to a shape. A member called `shape` has a description, not a name.
+    if isinstance(description, dict):
+        if isinstance(name := description.get("shape"), str):
+            yield name
+        description = list(description.values())
+    if isinstance(description, list):
+        for part in description:
+            yield from _shape_names(part)
+
+
+def _without_documentation(description: object) -> object:
+    if isinstance(description, list):
+        return [_without_documentation(part) for part in description]
+    if isinstance(description, dict):
+        return {
+            name: _without_documentation(part)
+            for name, part in description.items()
+            if name != "documentation" or isinstance(part, dict)  # a member called so
+        }
+    return description
 
 
 def _bytecode_tag() -> str | None:
@@ -118,13 +215,21 @@ def _bytecode_tag() -> str | None:
     return tag if (tag := sys.implementation.cache_tag) == "cpython-313" else None
 
 
-def _compile(target: Path) -> None:
+def _compile_away(target: Path) -> None:
+    # Of the dependencies only the bytecode runs. Without their sources, a fourth of the asset, tracebacks have the
+    # file, the line's number and the function, but don't quote the line.
+    if _bytecode_tag() is not None:
+        _compile(target, "-b")
+        for path in target.rglob("*.py"):
+            path.unlink()
+
+
+def _compile(target: Path, *options: str) -> None:
     # Functions can't write bytecode: their file system is read-only. Unchecked, as dates mean nothing here.
-    if _bytecode_tag() is None:
-        return
-    command = [sys.executable, "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(target), "-p", "/var/task", str(target)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+    if _bytecode_tag() is not None:
+        command = [sys.executable, "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *options]
+        command += ["-s", str(target), "-p", "/var/task", str(target)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 
 def _fix_metadata(target: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.asset import LAMBDAS, SDK_SERVICES, build, hash_inputs
+from infra.asset import LAMBDAS, SDK_OPERATIONS, build, hash_inputs
 
 # One call to each service, answered on loopback, and the handlers' own imports: with nothing installed but the asset.
 PROBE = """
@@ -114,7 +114,7 @@ def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
 
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
-    assert report["statuses"] == dict.fromkeys(SDK_SERVICES, 200)
+    assert report["statuses"] == dict.fromkeys(SDK_OPERATIONS, 200)
     assert report["resolved"]["connect"] == "https://connect.us-east-1.amazonaws.com"
     assert report["outside"] == []
 
@@ -124,16 +124,32 @@ def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Pa
 
     assert {"handler.py", "contact_references"} <= names
     assert not names & {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "bin", "requirements.txt"}
-    assert {path.name for path in (asset / "botocore/data").iterdir() if path.is_dir()} == set(SDK_SERVICES)
+    assert {path.name for path in (asset / "botocore/data").iterdir() if path.is_dir()} == set(SDK_OPERATIONS)
     assert {path.stat().st_mtime for path in asset.rglob("*")} == {315_532_800}
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="only the runtime's own Python can compile for it")
 def test_every_module_is_compiled_and_its_bytecode_is_not_checked_against_dates(asset: Path) -> None:
     for module in asset.rglob("*.py"):
-        bytecode = module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc"
+        assert (module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc").exists(), module
+    bytecodes = list(asset.rglob("*.pyc"))
+    assert {"botocore/client.pyc", "six.pyc"} <= {path.relative_to(asset).as_posix() for path in bytecodes}
+    for bytecode in bytecodes:
         # PEP 552: bit 0 of the flags says hash-based, bit 1 says checked.
-        assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == 0b01, module
+        assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == 0b01, bytecode
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="without bytecode the sources stay")
+def test_only_the_functions_own_sources_are_there_to_be_quoted(asset: Path) -> None:
+    own = {path.relative_to(LAMBDAS) for path in LAMBDAS.rglob("*.py")}
+
+    assert {path.relative_to(asset) for path in asset.rglob("*.py")} == own
+
+
+def test_the_asset_is_small(asset: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "asset"), "zip", asset)
+
+    assert Path(archive).stat().st_size < 2.5 * 2**20
 
 
 def test_what_pip_complains_of_is_shown(tmp_path: Path) -> None:
