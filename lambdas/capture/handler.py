@@ -1,5 +1,6 @@
 """The capture function: takes completed contacts off the queue, or one event by hand, and captures them."""
 
+import gc
 import os
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -96,3 +97,6 @@ def _seconds_left(context: LambdaContext) -> float:
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
     # During Lambda's init, where the processor is fast and a wrong environment stops the first deployment.
     _wire()
+
+gc.freeze()  # what is there now stays, and need not be looked through
+gc.enable()
