@@ -1,5 +1,6 @@
 """The baseline's stack: `cdk deploy --app "python -m benchmarks.baseline.app"`."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,9 @@ class BaselineStack(cdk.Stack):
             code=_code(),
             handler="handler.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
+            architecture=_architecture(),
             memory_size=256,
+            tracing=lambda_.Tracing.ACTIVE,
             timeout=cdk.Duration.seconds(60),
             environment={
                 "TABLE_NAME": table.table_name,
@@ -77,12 +79,23 @@ class BaselineStack(cdk.Stack):
         cdk.CfnOutput(self, "FunctionName", value=function.function_name)
 
 
+def build(target: Path) -> None:
+    """Install the function and what it needs, some of it compiled, for the machine and the Python that run this."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "--target", str(target), "--requirement", str(_HERE / "requirements.txt")]
+    subprocess.run(command, check=True, stderr=subprocess.PIPE)
+    shutil.copy(_HERE / "handler.py", target)
+
+
+def _architecture() -> lambda_.Architecture:
+    is_arm = platform.machine() in {"aarch64", "arm64"}
+    return lambda_.Architecture.ARM_64 if is_arm else lambda_.Architecture.X86_64
+
+
 @jsii.implements(cdk.ILocalBundling)
 class _PipInstall:
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--target", output_dir, "--requirement", str(_HERE / "requirements.txt")], check=True)
-        shutil.copy(_HERE / "handler.py", output_dir)
+        build(Path(output_dir))
         return True
 
 

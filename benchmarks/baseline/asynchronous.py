@@ -44,12 +44,12 @@ def play(events: Sequence[Event], environment: Mapping[str, str], *, environment
     session = botocore.session.Session()
     session.set_default_client_config(Config(max_pool_connections=environments))
     boto3.setup_default_session(botocore_session=session)
-    capture = import_module("benchmarks.baseline.handler").capture
+    function = import_module("benchmarks.baseline.handler")
     ended: queue.SimpleQueue[tuple[int, Event, str | None]] = queue.SimpleQueue()
 
     def invoke(tries: int, event: Event) -> None:
         try:
-            capture(event)
+            function.capture(function.ContactEvent.model_validate(event))
         except Exception as error:  # noqa: BLE001 - Lambda repeats an invocation whatever it failed of
             ended.put((tries, event, type(error).__name__))
         else:

@@ -10,14 +10,18 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel, Field
 
 Record = dict[str, Any]
 
 logger = Logger()
 metrics = Metrics()
+tracer = Tracer()
 connect = boto3.client("connect")
 table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
 s3 = boto3.client("s3")
@@ -25,35 +29,54 @@ bucket_name = os.environ["BUCKET_NAME"]
 reference_types = os.environ["REFERENCE_TYPES"].split(",")
 
 
+class ContactDetail(BaseModel):
+    """What a contact event says of its contact."""
+
+    contact_id: str = Field(alias="contactId")
+    instance_arn: str = Field(alias="instanceArn")
+    initial_contact_id: str | None = Field(None, alias="initialContactId")
+    channel: str | None = None
+    initiation_method: str | None = Field(None, alias="initiationMethod")
+    disconnect_timestamp: datetime | None = Field(None, alias="disconnectTimestamp")
+
+
+class ContactEvent(EventBridgeModel):
+    """A contact event."""
+
+    detail: ContactDetail
+
+
+@tracer.capture_lambda_handler
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: dict[str, Any], _: LambdaContext) -> None:
+@event_parser(model=ContactEvent)
+def handler(event: ContactEvent, _: LambdaContext) -> None:
     """Capture the contact of an EventBridge event."""
     count = capture(event)
     metrics.add_metric("ContactsCaptured", MetricUnit.Count, 1)
     metrics.add_metric("ReferencesCaptured", MetricUnit.Count, count)
-    logger.info("captured", extra={"contact_id": event["detail"]["contactId"], "reference_count": count})
+    logger.info("captured", extra={"contact_id": event.detail.contact_id, "reference_count": count})
 
 
-def capture(event: dict[str, Any]) -> int:
+def capture(event: ContactEvent) -> int:
     """Read the contact's references, write them to both stores and return how many there are."""
-    detail = event["detail"]
+    detail = event.detail
     captured_at = _format(datetime.now(UTC))
-    columns = {
+    columns: Record = {
         "schema_version": 1,
-        "instance_id": detail["instanceArn"].rpartition("/")[2],
-        "contact_id": detail["contactId"],
-        "initial_contact_id": detail.get("initialContactId", detail["contactId"]),
-        "channel": detail.get("channel"),
-        "initiation_method": detail.get("initiationMethod"),
-        "completed_at": _format(datetime.fromisoformat(detail.get("disconnectTimestamp", event["time"]))),
+        "instance_id": detail.instance_arn.rpartition("/")[2],
+        "contact_id": detail.contact_id,
+        "initial_contact_id": detail.initial_contact_id or detail.contact_id,
+        "channel": detail.channel,
+        "initiation_method": detail.initiation_method,
+        "completed_at": _format(detail.disconnect_timestamp or event.time),
         "captured_at": captured_at,
     }
     summaries = _list_references(columns["instance_id"], columns["contact_id"])
     rows = [_present(columns | _reference(tag, content)) for summary in summaries for tag, content in summary.items()]
     contact = _present(columns | {"record_type": "CONTACT", "reference_count": len(rows)})
     _write_lake([contact, *rows])
-    _write_ledger(contact, rows, event["id"])
+    _write_ledger(contact, rows, event.id)
     return len(rows)
 
 
