@@ -1,0 +1,349 @@
+"""What the capture function takes, beside the baseline's: its asset, its start, its work a contact, its calls.
+
+Both assets are built, and each runs in interpreters that see nothing else, against stand-ins of the services on
+loopback with TLS and a full bundle of certificates. Processor time is the function's process alone, user and system.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.baseline.app import build as build_baseline
+from benchmarks.report import ProcessorTime, table, write_section
+from benchmarks.services import Services, contact_id
+from infra.asset import LAMBDAS
+from infra.asset import build as build_ours
+from local.delivery import read_event
+from local.emulator import ROOT
+
+REFERENCES = (1, 5, 25)
+BATCH = 10
+_BATCHES = 3  # that are measured; one more comes first, to warm up
+_EVENT = ROOT / "events" / "completed-voice.json"
+_SIX_TYPES = "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT"
+_ALL_TYPES = (
+    f"{_SIX_TYPES},CONTACT_ANALYSIS,EMAIL_MESSAGE,EMAIL_MESSAGE_PLAIN_TEXT,"
+    "EMAIL_MESSAGE_REDACTED,EMAIL_MESSAGE_PLAIN_TEXT_REDACTED"
+)
+_DRIVER = """
+import resource, sys
+def cpu():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+sys.path[:0] = [sys.argv[1]]
+handler = None
+exec(sys.argv[2])
+ready = cpu()
+with open("/proc/self/statm") as file:
+    resident = int(file.read().split()[1]) * resource.getpagesize()
+import json, types
+context = types.SimpleNamespace(
+    function_name="capture",
+    memory_limit_in_mb=256,
+    invoked_function_arn="arn:aws:lambda:us-east-1:111122223333:function:capture",
+    aws_request_id="00000000-0000-4000-8000-000000000000",
+    get_remaining_time_in_millis=lambda: 600_000,
+)
+seconds = []
+for events in json.load(sys.stdin):
+    begin = cpu()
+    answers = [handler(event, context) for event in events]
+    seconds.append(cpu() - begin)
+    if any(answer and answer.get("batchItemFailures") for answer in answers):
+        sys.exit(f"not captured: {answers}")
+print(json.dumps({"ready": ready, "resident": resident, "seconds": seconds}), file=sys.stderr)
+"""
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Something that is started: an asset, what to import of it, and how it is handed a batch of contact events."""
+
+    asset: Path
+    code: str
+    pack: Callable[[list[Event]], list[Event]] = list
+
+
+@dataclass
+class Sample:
+    """One process: processor seconds until it was ready, bytes in memory then, and seconds for each step."""
+
+    ready: float
+    resident: float
+    seconds: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the report: a figure of ours over the same of another program, process by process."""
+
+    what: str
+    of: str
+    bar: float
+    figure: Callable[[Sample], float]
+    unit: str = "ms"
+    scale: float = 1000.0
+
+
+def _per_contact(position: int) -> Callable[[Sample], float]:
+    def figure(sample: Sample) -> float:
+        begin = 1 + position * (1 + _BATCHES) + 1  # the first event, and each size's warming up
+        return sum(sample.seconds[begin : begin + _BATCHES]) / (BATCH * _BATCHES)
+
+    return figure
+
+
+LINES = [
+    Line("start, CPU", "boto3 and three clients", 0.75, lambda sample: sample.ready),
+    Line("start, CPU", "baseline", 0.45, lambda sample: sample.ready),
+    Line("start and first event, CPU", "baseline", 0.5, lambda sample: sample.ready + sample.seconds[0]),
+    Line("memory when ready", "baseline", 0.65, lambda sample: sample.resident, "MiB", 1 / 2**20),
+    *(
+        Line(f"CPU a contact, {BATCH} in a batch, N = {count}", "baseline", bar, _per_contact(position))
+        for position, (count, bar) in enumerate(zip(REFERENCES, (0.75, 0.42, 0.15), strict=True))
+    ),
+]
+
+
+def make_event(contact: str, event_id: str) -> Event:
+    """Return the contact's completion."""
+    event = read_event(_EVENT)
+    return event | {"id": event_id, "detail": event["detail"] | {"contactId": contact, "initialContactId": contact}}
+
+
+def as_messages(events: list[Event]) -> list[Event]:
+    """Return the batch that the queue delivers, as the one event it is for the function."""
+    records = [
+        {
+            "messageId": f"message-{number}",
+            "receiptHandle": "handle",
+            "body": json.dumps(event),
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "eventSourceARN": "arn:aws:sqs:us-east-1:111122223333:queue",
+        }
+        for number, event in enumerate(events)
+    ]
+    return [{"Records": records}]
+
+
+def _steps(pack: Callable[[list[Event]], list[Event]]) -> Iterator[list[Event]]:
+    """Yield what each process is given: one event, then batches of contacts with one, five, 25 references."""
+    serials = iter(range(10**6))
+
+    def batch(references: int, size: int) -> list[Event]:
+        return pack([make_event(contact_id(references, next(serials)), "event") for _ in range(size)])
+
+    yield batch(REFERENCES[1], 1)
+    for references in REFERENCES:
+        for _ in range(1 + _BATCHES):
+            yield batch(references, BATCH)
+
+
+class Rig:
+    """The assets and the services, ready to run programs."""
+
+    def __init__(self, folder: Path, services: Services) -> None:
+        self._services = services
+        ours, baseline = folder / "ours", folder / "baseline"
+        build_ours(source=LAMBDAS, target=ours)
+        build_baseline(baseline)
+        clients = "import boto3\nfor name in ('connect', 'dynamodb', 's3'):\n    boto3.client(name)"
+        self.programs = {
+            "ours": Program(ours, "from capture.handler import handler", as_messages),
+            "boto3 and three clients": Program(baseline, clients),
+            "baseline": Program(baseline, "from handler import handler"),
+        }
+        self._bundle = folder / "bundle.pem"
+        everybody = (baseline / "botocore" / "cacert.pem").read_bytes()
+        self._bundle.write_bytes(everybody + services.certificate.read_bytes())
+
+    def run(self, name: str, steps: Sequence[Sequence[Event]], reference_types: str = _ALL_TYPES) -> Sample:
+        """Run the program in a process of its own and hand it the steps; the services know nothing of before."""
+        self._services.reset()
+        program = self.programs[name]
+        finished = subprocess.run(
+            [sys.executable, "-I", "-S", "-B", "-c", _DRIVER, str(program.asset), program.code],
+            input=json.dumps(steps),
+            env=self._environment(program, reference_types),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise RuntimeError(f"{name} failed:\n{finished.stdout}{finished.stderr}")
+        return Sample(**json.loads(finished.stderr.splitlines()[-1]))
+
+    def count(self, batches: Sequence[list[Event]], reference_types: str = _ALL_TYPES) -> Counter[str]:
+        """Return the calls that our function makes for these batches of contact events."""
+        self.run("ours", [as_messages(batch) for batch in batches], reference_types)
+        return Counter(self._services.calls)
+
+    def _environment(self, program: Program, reference_types: str) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": "synthetic",
+            "AWS_SECRET_ACCESS_KEY": "synthetic",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self._services.url,
+            "AWS_CA_BUNDLE": str(self._bundle),
+            "AWS_LAMBDA_FUNCTION_NAME": "capture",
+            # As in Lambda with active tracing, in an invocation that is not sampled, as most are not. Nobody
+            # listens to the daemon's address: what is sent there is one datagram.
+            "LAMBDA_TASK_ROOT": str(program.asset),
+            "_X_AMZN_TRACE_ID": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",
+            "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:9",
+            "TABLE_NAME": "ledger",
+            "BUCKET_NAME": "lake",
+            "QUEUE_URL": f"{self._services.url}/queue",
+            "DEAD_LETTER_QUEUE_URL": f"{self._services.url}/dead-letters",
+            "INSTANCE_ARNS": "",
+            "COMPLETION_EVENT_TYPES": "COMPLETED",
+            "REFERENCE_TYPES": reference_types,
+            "REQUESTS_PER_SECOND": "1000000",  # never waits
+            "RETENTION_DAYS": "0",
+            "POWERTOOLS_SERVICE_NAME": "capture",
+            "POWERTOOLS_METRICS_NAMESPACE": "Benchmark",
+        }
+
+
+def zipped_size(folder: Path) -> int:
+    """Return the folder's size in bytes as a zip file."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*")):
+            file.write(path, path.relative_to(folder))
+    return archive.stat().st_size
+
+
+def measure(rig: Rig, rounds: int) -> dict[str, list[Sample]]:
+    """Run the programs in turn, again and again."""
+    samples: dict[str, list[Sample]] = {name: [] for name in rig.programs}
+    everyone = [(number, name) for number in range(rounds) for name in rig.programs]
+    for _, name in track(everyone, description="processes", console=Console(stderr=True)):
+        program = rig.programs[name]
+        steps = list(_steps(program.pack)) if "handler" in program.code else []
+        samples[name].append(rig.run(name, steps))
+    return samples
+
+
+def describe_size(rig: Rig) -> list[list[str]]:
+    """Return the rows of the asset."""
+    ours, baseline = (zipped_size(rig.programs[name].asset) for name in ("ours", "baseline"))
+    size, ratio = ours / 2**20, ours / baseline
+    both = f"{size:.2f} / {baseline / 2**20:.2f} MiB"
+    return [
+        ["asset, zipped", "2.5 MiB", f"{size:.2f} MiB", both, _verdict(size <= 2.5)],
+        ["asset, zipped", "0.15 of baseline", f"{ratio:.3f}", both, _verdict(ratio <= 0.15)],
+    ]
+
+
+def describe_line(line: Line, samples: dict[str, list[Sample]]) -> list[str]:
+    """Return a row: the median of the rounds' ratios with the least and the most, and both programs' medians."""
+    ours, others = ([line.figure(sample) * line.scale for sample in samples[name]] for name in ("ours", line.of))
+    ratios = [mine / theirs for mine, theirs in zip(ours, others, strict=True)]
+    ratio = statistics.median(ratios)
+    return [
+        line.what,
+        f"{line.bar} of {line.of}",
+        f"{ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+        f"{statistics.median(ours):.1f} / {statistics.median(others):.1f} {line.unit}",
+        _verdict(ratio <= line.bar),
+    ]
+
+
+def describe_calls(rig: Rig) -> list[list[str]]:
+    """Return the rows of calls, counted by the services."""
+    contacts = [make_event(contact_id(5, serial), f"event-{serial}") for serial in range(25)]
+    again = [event | {"id": f"{event['id']} again"} for event in contacts]
+    every = rig.count([contacts])
+    six = rig.count([contacts], _SIX_TYPES)
+    # Twice in one batch, and once more in two batches after it: by the same event, and by another.
+    more = rig.count([contacts[:12] + contacts[:12], contacts[:12], again[:12]])
+    reads = "ListContactReferences"
+    needless = more[reads] - 12 * 2
+    rows = [
+        (f"calls a contact, {len(contacts)} in a batch, N = 5, all types", 3.2, every),
+        ("the same with six types", 2.2, six),
+    ]
+    return [
+        *(
+            [what, f"{bar}", f"{calls.total() / 25:.2f}", _list_calls(calls), _verdict(calls.total() / 25 <= bar)]
+            for what, bar, calls in rows
+        ),
+        [f"{reads} never needed", "0", str(needless), _list_calls(more), _verdict(needless == 0)],
+    ]
+
+
+def _list_calls(calls: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
+
+
+def _verdict(is_met: bool) -> str:
+    return "met" if is_met else "**missed**"
+
+
+@contextmanager
+def open_rig() -> Iterator[Rig]:
+    """Build the assets and serve."""
+    with TemporaryDirectory() as folder, Services() as services:
+        yield Rig(Path(folder), services)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the table, with --write into docs/benchmarks.md too."""
+    options = _parse(arguments)
+    processors = ProcessorTime()
+    print("building both assets …", file=sys.stderr)
+    with open_rig() as rig:
+        rows = describe_size(rig)
+        samples = measure(rig, options.rounds)
+        rows += [describe_line(line, samples) for line in LINES]
+        rows += describe_calls(rig)
+    header = ["what", "bar", "measured", "ours / the other's, medians; or which calls", "bar is"]
+    body = f"{table(header, rows)}\n\n{_NOTES.format(rounds=options.rounds, batches=_BATCHES, processors=processors)}"
+    print(body)
+    if options.write:
+        command = f"python -m benchmarks.function --rounds {options.rounds} --write"
+        write_section("function", title="The function: size, start, work and calls", command=command, body=body)
+    return 0
+
+
+_NOTES = """\
+{rounds} alternating rounds, each with a process of every program: the median of the rounds' ratios, and the least
+and the most. Processor time is user and system time of the process, from its start. The baseline is what
+`benchmarks/baseline` says; it takes ten contacts as ten events, ours as one batch; both are warm, and {batches}
+batches a process count. Its invocations are not sampled by X-Ray, as most are not, which is in its favour. *boto3 and
+three clients* is the baseline's boto3, which is whole, with clients of Connect, DynamoDB and S3. Calls are counted by
+the stand-ins of the services. The last row is twelve contacts, each twice in a batch, then once more by the same event
+and once more by another one. Processors: {processors}."""
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.function", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds is at least 1, for example 15")
+    if not Path("/proc/self/statm").exists():
+        parser.error("memory is measured through /proc: this needs Linux")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
