@@ -31,7 +31,8 @@ from local.emulator import ROOT
 
 REFERENCES = (1, 5, 25)
 BATCH = 10
-_BATCHES = 3  # that are measured; one more comes first, to warm up
+_BATCHES = 5  # that are measured; one more comes first, to warm up
+_STACK = 128  # frames, about as many as the interpreter gets memory for at once
 _EVENT = ROOT / "events" / "completed-voice.json"
 _SIX_TYPES = "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT"
 _ALL_TYPES = (
@@ -45,7 +46,9 @@ def cpu():
     return usage.ru_utime + usage.ru_stime
 sys.path[:0] = [sys.argv[1]]
 handler = None
-exec(sys.argv[2])
+def start(depth):
+    exec(sys.argv[2], globals()) if depth == 0 else start(depth - 1)
+start(int(sys.argv[3]))
 ready = cpu()
 with open("/proc/self/statm") as file:
     resident = int(file.read().split()[1]) * resource.getpagesize()
@@ -103,7 +106,7 @@ class Line:
 def _per_contact(position: int) -> Callable[[Sample], float]:
     def figure(sample: Sample) -> float:
         begin = 1 + position * (1 + _BATCHES) + 1  # the first event, and each size's warming up
-        return sum(sample.seconds[begin : begin + _BATCHES]) / (BATCH * _BATCHES)
+        return statistics.median(sample.seconds[begin : begin + _BATCHES]) / BATCH
 
     return figure
 
@@ -172,12 +175,17 @@ class Rig:
         everybody = (baseline / "botocore" / "cacert.pem").read_bytes()
         self._bundle.write_bytes(everybody + services.certificate.read_bytes())
 
-    def run(self, name: str, steps: Sequence[Sequence[Event]], reference_types: str = _ALL_TYPES) -> Sample:
-        """Run the program in a process of its own and hand it the steps; the services know nothing of before."""
+    def run(
+        self, name: str, steps: Sequence[Sequence[Event]], *, reference_types: str = _ALL_TYPES, depth: int = 0
+    ) -> Sample:
+        """Run the program in a process of its own and hand it the steps; the services know nothing of before.
+
+        `depth` is how many calls deep it is imported.
+        """
         self._services.reset()
         program = self.programs[name]
         finished = subprocess.run(
-            [sys.executable, "-I", "-S", "-B", "-c", _DRIVER, str(program.asset), program.code],
+            [sys.executable, "-I", "-S", "-B", "-c", _DRIVER, str(program.asset), program.code, str(depth)],
             input=json.dumps(steps),
             env=self._environment(program, reference_types),
             capture_output=True,
@@ -190,7 +198,7 @@ class Rig:
 
     def count(self, batches: Sequence[list[Event]], reference_types: str = _ALL_TYPES) -> Counter[str]:
         """Return the calls that our function makes for these batches of contact events."""
-        self.run("ours", [as_messages(batch) for batch in batches], reference_types)
+        self.run("ours", [as_messages(batch) for batch in batches], reference_types=reference_types)
         return Counter(self._services.calls)
 
     def _environment(self, program: Program, reference_types: str) -> dict[str, str]:
@@ -234,10 +242,12 @@ def measure(rig: Rig, rounds: int) -> dict[str, list[Sample]]:
     """Run the programs in turn, again and again."""
     samples: dict[str, list[Sample]] = {name: [] for name in rig.programs}
     everyone = [(number, name) for number in range(rounds) for name in rig.programs]
-    for _, name in track(everyone, description="processes", console=Console(stderr=True)):
+    for number, name in track(everyone, description="processes", console=Console(stderr=True)):
         program = rig.programs[name]
         steps = list(_steps(program.pack)) if "handler" in program.code else []
-        samples[name].append(rig.run(name, steps))
+        # Where the interpreter's stack crosses a page, each call makes the system give and take memory: how often
+        # depends on the depth of the imports, and is evened out over the rounds.
+        samples[name].append(rig.run(name, steps, depth=number * _STACK // rounds))
     return samples
 
 
@@ -326,11 +336,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 _NOTES = """\
 {rounds} alternating rounds, each with a process of every program: the median of the rounds' ratios, and the least
 and the most. Processor time is user and system time of the process, from its start. The baseline is what
-`benchmarks/baseline` says; it takes ten contacts as ten events, ours as one batch; both are warm, and {batches}
-batches a process count. Its invocations are not sampled by X-Ray, as most are not, which is in its favour. *boto3 and
-three clients* is the baseline's boto3, which is whole, with clients of Connect, DynamoDB and S3. Calls are counted by
-the stand-ins of the services. The last row is twelve contacts, each twice in a batch, then once more by the same event
-and once more by another one. Processors: {processors}."""
+`benchmarks/baseline` says; it takes ten contacts as ten events, ours as one batch; both are warm, and of {batches}
+batches a process the median counts. The baseline's invocations are not sampled by X-Ray, as most are not, which is in
+its favour. *boto3 and three clients* is the baseline's boto3, which is whole, with clients of Connect, DynamoDB and
+S3. Calls are counted by the stand-ins of the services. The last row is twelve contacts, each twice in a batch, then
+once more by the same event and once more by another one. Processors: {processors}."""
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
