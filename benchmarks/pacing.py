@@ -68,7 +68,7 @@ def drain(
     make_reader: Callable[[str, float], ReferenceReader], *, contacts: int, rate: float, quota: float, with_other: bool
 ) -> Drain:
     """Read all contacts by as many environments as a deployment at this rate has, each a thread of its own here."""
-    environments = max(2, math.ceil(rate / 8))
+    environments = max(2, math.ceil(rate / 4))
     seeds = make_contacts(contacts)
     keys = deque(ContactKey(INSTANCE_ID, seed["Id"]) for seed in seeds)
     failures: list[RetriableError] = []

@@ -21,8 +21,6 @@ SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {
         "BatchGetItem",
-        "BatchWriteItem",
-        "GetItem",
         "PutItem",
         "Query",
         "TransactWriteItems",

@@ -32,17 +32,18 @@ class RateShare(NamedTuple):
 def share_rate(requests_per_second: float) -> RateShare:
     """Divide the system's requests a second.
 
-    At most 8 a second each, which one environment reaches with one call at a time. An event source has from 2
-    to 1,000 environments. Shares are rounded down: together they never exceed the whole.
+    At most 4 a second each, which one environment reaches with one call at a time as long as Connect answers within
+    a quarter of a second (docs/scale.md). An event source has from 2 to 1,000 environments. Shares are rounded
+    down: together they never exceed the whole.
 
     >>> share_rate(8)
     RateShare(concurrency=2, requests_per_second=4.0, timeout_seconds=120)
     >>> share_rate(100)
-    RateShare(concurrency=13, requests_per_second=7.692, timeout_seconds=120)
+    RateShare(concurrency=25, requests_per_second=4.0, timeout_seconds=120)
     >>> share_rate(1)
     RateShare(concurrency=2, requests_per_second=0.5, timeout_seconds=400)
     """
-    concurrency = min(1000, max(2, math.ceil(requests_per_second / 8)))
+    concurrency = min(1000, max(2, math.ceil(requests_per_second / 4)))
     share = math.floor(requests_per_second / concurrency * 1000) / 1000
     # A contact costs a call for each group of reference types (two), a transferred one asks for two contacts.
     calls = _BATCH_SIZE * 2 * 2

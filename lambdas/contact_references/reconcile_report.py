@@ -14,7 +14,7 @@ HOUR_COUNTS = ("HourCompleted", "HourCaptured", "HourMissing", "HourUnsettled", 
 """Metrics of an instance's contacts that completed in an hour, with the hour's time; in the order of a Tally."""
 
 RECONCILE_COUNTS = ("CaptureRequests", "SearchCalls", "ThrottledSearchCalls")
-"""Metrics counted in each invocation of the reconcile function, zero included."""
+"""Metrics counted in each invocation of the reconcile function, without zeros but for its calls."""
 
 _METRICS_REACH_BACK = timedelta(days=14)  # CloudWatch takes no older ones
 
@@ -45,4 +45,5 @@ class ReconcileReport:
     def counts(self, *, requests: int, calls: int, throttled_calls: int) -> None:
         """Count capture requests that were queued, SearchContacts calls, and the calls refused for their rate."""
         for name, count in zip(RECONCILE_COUNTS, (requests, calls, throttled_calls), strict=True):
-            self._metrics.add_metric(name, MetricUnit.Count, count)
+            if count or name == "SearchCalls":
+                self._metrics.add_metric(name, MetricUnit.Count, count)

@@ -24,7 +24,7 @@ COUNTS = (
     "ApiCalls",
     "ThrottledApiCalls",
 )
-"""Metrics counted in each invocation, zero included."""
+"""Metrics counted in each invocation. Zeros are charged for and left out, but for calls: they say that it ran."""
 
 SECONDS_TO_CAPTURE = "SecondsToCapture"
 """Metric: seconds from a contact's completion to the reading that first captured it."""
@@ -83,8 +83,9 @@ class Report:
 
     def publish(self) -> None:
         """Add the counts to the metrics of this invocation, and start again."""
-        for name in COUNTS:
-            self._metrics.add_metric(name, MetricUnit.Count, self._counts[name])
+        for name, count in self._counts.items():
+            if count or name == "ApiCalls":
+                self._metrics.add_metric(name, MetricUnit.Count, count)
         self._counts.clear()
 
     def _failure(self, what: str, error: CaptureError, ids: dict[str, str]) -> None:

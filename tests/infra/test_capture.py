@@ -109,7 +109,7 @@ def test_the_queue_feeds_the_function_in_batches_that_fail_in_part(default: Any)
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-@pytest.mark.parametrize(("name", "rate", "concurrency"), [("default", 8, 2), ("production", 40, 5)])
+@pytest.mark.parametrize(("name", "rate", "concurrency"), [("default", 8, 2), ("production", 40, 10)])
 def test_the_execution_environments_share_the_rate(
     name: str, rate: float, concurrency: int, request: pytest.FixtureRequest
 ) -> None:

@@ -71,9 +71,8 @@ def test_a_plan_begins_the_record_and_names_the_windows(
     [record] = system.dynamodb.scan(TableName="ledger")["Items"]
     assert (record["pk"], record["windows"]) == ({"S": "BACKFILL#march"}, {"N": "2"})
     metrics = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
-    assert [(line["CaptureRequests"], line["SearchCalls"], line["ThrottledSearchCalls"]) for line in metrics] == [
-        ([0.0], [0.0], [0.0])
-    ]
+    assert [line["SearchCalls"] for line in metrics] == [[0.0]]
+    assert not {"CaptureRequests", "ThrottledSearchCalls"} & metrics[0].keys()
 
 
 @pytest.mark.parametrize(
