@@ -20,14 +20,15 @@ _ATTEMPTS = 5
 
 def serialize(record: Mapping[str, object]) -> "Attributes":
     """Return a dictionary as the attributes of an item or key, or as the values of an expression."""
-    one = TypeSerializer().serialize
-    return {name: one(value) for name, value in record.items()}
+    # Most are texts, of which the SDK makes the same by way of seven questions.
+    other = TypeSerializer().serialize
+    return {name: {"S": value} if isinstance(value, str) else other(value) for name, value in record.items()}
 
 
 def deserialize(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return an item's attributes as a dictionary; numbers are decimals."""
-    one = TypeDeserializer().deserialize
-    return {name: one(value) for name, value in item.items()}
+    other = TypeDeserializer().deserialize
+    return {name: value["S"] if "S" in value else other(value) for name, value in item.items()}
 
 
 def get_items(client: "DynamoDBClient", table_name: str, keys: "Sequence[Attributes]") -> Iterator[dict[str, Any]]:

@@ -50,7 +50,7 @@ def _compress(captures: Iterable[Capture]) -> bytes:
     lines = (
         json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=_write_decimal) for record in records
     )
-    return gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0)
+    return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=6, mtime=0)
 
 
 def _write_decimal(value: object) -> str:

@@ -161,7 +161,8 @@ def _with_ids(references: Sequence[Reference]) -> tuple[Reference, ...]:
         by_identity[identity].append(reference)
     identified = []
     for identity, same in by_identity.items():
-        same.sort(key=lambda reference: repr(reference.unsigned()))
+        if len(same) > 1:
+            same.sort(key=lambda reference: repr(reference.unsigned()))
         for ordinal, reference in enumerate(same):
             parts = (*identity, ordinal) if len(same) > 1 else identity
             digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
