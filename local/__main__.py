@@ -9,6 +9,8 @@ from pathlib import Path
 from local.delivery import deliver, read_event
 from local.demo import run_demo
 from local.emulator import LocalSystemError
+from local.progress import make_console, show_backfill, show_drain
+from local.reconciling import describe, reconcile, start_backfill
 from local.system import DIRECTORY, System, find, start
 
 _EXAMPLES = """\
@@ -17,6 +19,8 @@ examples:
   python -m local up                                keep a system running until Ctrl-C, then in another terminal:
   python -m local send events/completed-voice.json  put an event on its bus, and see what becomes of it
   python -m local invoke events/completed-voice.json  run the deployed capture function by hand
+  python -m local reconcile                         capture contacts of the last hours that no event told of
+  python -m local backfill --from 2026-03-01 --to 2026-03-03  the same for a period, by the state machine
 """
 
 
@@ -60,9 +64,35 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("file", type=Path, metavar="FILE", help="its payload, as in events/")
     invoke.set_defaults(command=_invoke)
 
+    again = commands.add_parser(
+        "reconcile", help="find and capture contacts that were missed, of the last hours or a period"
+    )
+    _add_period(again, is_required=False)
+    again.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for the queue (%(default)g)")
+    again.set_defaults(command=_reconcile)
+
+    backfill = commands.add_parser(
+        "backfill", help="walk a past period a day at a time with the state machine, to its end"
+    )
+    _add_period(backfill, is_required=True)
+    backfill.set_defaults(command=_backfill)
+
     demo = commands.add_parser("demo", help="play a small day from deployment to rows, and check that all is there")
     demo.set_defaults(command=lambda options: run_demo(options.directory / "demo"))
     return parser
+
+
+def _add_period(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
+    what = "UTC, such as 2026-03-02 or 2026-03-02T09:30Z"
+    parser.add_argument(
+        "--from", dest="start", metavar="TIME", required=is_required, help=f"when the period begins; {what}"
+    )
+    parser.add_argument("--to", dest="end", metavar="TIME", required=is_required, help="when it ends, likewise")
+
+
+def _read_period(options: argparse.Namespace) -> dict[str, str]:
+    given = {"from": options.start, "to": options.end}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -77,7 +107,8 @@ def _report(step: str) -> None:
 
 
 def _guide(system: System) -> str:
-    outputs = "\n".join(f"  {name:<22}{value}" for name, value in sorted(system.outputs.items()))
+    width = max(map(len, system.outputs))
+    outputs = "\n".join(f"  {name:<{width}}  {value}" for name, value in sorted(system.outputs.items()))
     return f"""
 Outputs of the stacks:
 {outputs}
@@ -85,6 +116,9 @@ Outputs of the stacks:
 Send an event, run the function by hand:
   python -m local send events/completed-voice.json
   python -m local invoke events/completed-voice.json
+
+Capture what no event told of:
+  python -m local reconcile --from 2026-03-02 --to 2026-03-03
 
 Look with the AWS CLI (any credentials will do) or with boto3:
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1
@@ -122,6 +156,24 @@ def _invoke(options: argparse.Namespace) -> int:
         print(f"the function failed: {result}", file=sys.stderr)
         return 1
     print(result)
+    return 0
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    system, console = find(options.directory), make_console()
+    result = reconcile(system, _read_period(options))
+    print(describe(result), flush=True)
+    drained = show_drain(system, console, what="Capturing at the API's pace", seconds=options.wait)
+    if not result["done"]:
+        print("the function's time was over before the period was: run it again", file=sys.stderr)
+    return 0 if drained and result["done"] else 1
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    system, console = find(options.directory), make_console()
+    execution_arn = start_backfill(system, _read_period(options))
+    print(f"Backfill {execution_arn.rpartition(':')[2]} has started, and goes on if this command ends.", flush=True)
+    print(f"Done: {describe(show_backfill(system, console, execution_arn))}")
     return 0
 
 

@@ -15,11 +15,12 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
+from local.progress import make_console, show_drain
+from local.reconciling import reconcile
 from local.system import DeadLetter, Json, System, start
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
@@ -35,9 +36,13 @@ _EVENTS = {
     "completed-malformed-arn.json": "a call ends whose event spells the ARN as AWS's samples do",
     "completed-sentinel-timestamps.json": "a chat ends whose event has no real timestamps",
     "completed-unknown-fields.json": "a call ends with a reference of a type nobody knows yet",
-    "capture-request.json": "a contact whose event never came is asked for, as reconcile does",
     "public-voice-connected-to-agent.json": "a call reaches an agent: nothing to capture",
 }
+
+_DAY = {"from": "2026-03-02", "to": "2026-03-03"}
+
+# Calls of that day that end like the others, but Connect's event is lost, as real ones sometimes are.
+_LOST = ("80000000-0000-4000-8000-000000000008", "c0000000-0000-4000-8000-00000000000c")
 
 _VALUE_WIDTH = 37
 
@@ -47,12 +52,11 @@ _COMPARED = {"Name": "reference_name", "Value": "reference_value", "Arn": "arn"}
 
 def run_demo(directory: Path) -> int:
     """Start a system, play the day, show what came of it, stop. Returns 0 only if every contact is accounted for."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100)
+    console = make_console()
     with start(directory, report=lambda step: console.print(escape(step), highlight=False)) as system:
         malformed = _play(system, console)
-        _drain(system, console)
+        show_drain(system, console, what="Capturing at the API's pace", seconds=_DRAIN_SECONDS)
+        _reconcile(system, console)
         calls = system.control_connect("statistics")["operations"]["ListContactReferences"]
         ledger, lake, letters = system.ledger(), system.lake(), system.dead_letters()
         _show_ledger(console, ledger)
@@ -73,7 +77,7 @@ def _play(system: System, console: Console) -> str:
     def tell(what: str) -> None:
         console.print(f"  {escape(what)}", highlight=False)
 
-    named = set()
+    named = set(_LOST)
     for name, what in _EVENTS.items():
         event = read_event(ROOT / "events" / name)
         system.send(event)
@@ -88,6 +92,7 @@ def _play(system: System, console: Console) -> str:
         if contact["Id"] not in named:
             system.control_connect(f"contacts/{contact['Id']}/complete", {})
             tell(f"{contact['Channel'].lower()} contact {contact['Id']} ends (simulator)")
+    tell(f"{len(_LOST)} calls end, and no event comes")
     _work_on_tasks(system)
     tell("three tasks are started, one updated, one transferred, all stopped (Connect API, boto3)")
     malformed = system.send(read_event(ROOT / "events" / "missing-contact-id.json"))
@@ -117,16 +122,15 @@ def _work_on_tasks(system: System) -> None:
         connect.stop_contact(InstanceId=_INSTANCE_ID, ContactId=contact_id)
 
 
-def _drain(system: System, console: Console) -> None:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    total = system.queued()
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("Capturing at the API's pace", total=total)
-        drained = system.wait_until_drained(
-            _DRAIN_SECONDS, report=lambda queued: progress.update(task, completed=max(0, total - queued))
-        )
-    if not drained:
-        console.print(f"[red]{system.queued()} messages are still in the queue after {_DRAIN_SECONDS} s[/red]")
+def _reconcile(system: System, console: Console) -> None:
+    """Find and capture what no event told of."""
+    found = reconcile(system, _DAY)
+    console.print(
+        f"\nReconciling {_DAY['from']}: Connect has {found['seen']} contacts that ended that day, the ledger "
+        f"{found['already_there']}.\nThe other {found['queued']} are queued.",
+        highlight=False,
+    )
+    show_drain(system, console, what="Capturing what was missed", seconds=_DRAIN_SECONDS)
 
 
 def _show_ledger(console: Console, ledger: list[Json]) -> None:

@@ -164,12 +164,28 @@ class System:
         ]
 
     def ledger(self) -> list[Json]:
-        """All items of the ledger, by key: each contact's CONTACT item, then its references."""
-        deserialize = TypeDeserializer().deserialize
+        """The items of captured contacts, by key: each contact's CONTACT item, then its references."""
+        return [item for item in self._items() if item["sk"] == "CONTACT" or item["sk"].startswith("REFERENCE#")]
+
+    def coverage(self) -> list[Json]:
+        """What became of the contacts of each hour that was searched, by instance and hour."""
+        return [item for item in self._items() if item["pk"].startswith("COVERAGE#")]
+
+    def backfill(self, name: str) -> Json | None:
+        """How far the backfill with this name is; None before it has divided its period into windows."""
+        answer = self.clients.dynamodb.get_item(
+            TableName=self.outputs["TableName"],
+            Key={"pk": {"S": f"BACKFILL#{name}"}, "sk": {"S": "SUMMARY"}},
+            ConsistentRead=True,
+        )
+        return _deserialize(answer["Item"]) if "Item" in answer else None
+
+    def _items(self) -> list[Json]:
+        """All items of the table, by key: the ledger's, and what reconciling remembers."""
         pages = self.clients.dynamodb.get_paginator("scan").paginate(
             TableName=self.outputs["TableName"], ConsistentRead=True
         )
-        items = [{name: deserialize(value) for name, value in item.items()} for page in pages for item in page["Items"]]
+        items = [_deserialize(item) for page in pages for item in page["Items"]]
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
     def lake(self) -> dict[str, list[Json]]:
@@ -259,6 +275,11 @@ def find(directory: Path) -> System:
         raise NotRunningError(
             f"no local system is running ({file} is left of one that ended): start one with `python -m local up`"
         ) from None
+
+
+def _deserialize(item: Mapping[str, Any]) -> Json:
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}
 
 
 def _state_file(directory: Path) -> Path:
