@@ -50,10 +50,10 @@ def completion(contact_id: str) -> Json:
 
 
 class Role:
-    """The role of the deployed capture function, and its one inline policy."""
+    """The role of a deployed function, and its one inline policy."""
 
-    def __init__(self, system: System) -> None:
-        name = system.outputs["CaptureFunctionName"]
+    def __init__(self, system: System, *, function: str) -> None:
+        name = system.outputs[function]
         self._iam = make_client(system, "iam")
         role = system.clients.functions.get_function_configuration(FunctionName=name)["Role"].rpartition("/")[2]
         [policy] = self._iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -92,7 +92,12 @@ def _actions(statement: Json) -> list[str]:
 
 @pytest.fixture
 def role(system: System) -> Role:
-    return Role(system)
+    return Role(system, function="CaptureFunctionName")
+
+
+@pytest.fixture
+def reconcile_role(system: System) -> Role:
+    return Role(system, function="ReconcileFunctionName")
 
 
 class Delivery(NamedTuple):

@@ -1,6 +1,7 @@
-"""The capture function's role, on an emulator that enforces it: all of it is enough, and each part is needed."""
+"""The functions' roles, on an emulator that enforces them: all of each is enough, and each part is needed."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,8 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError
 
 from local.delivery import read_event
-from local.emulator import ROOT
+from local.emulator import ROOT, LocalSystemError
+from local.reconciling import follow_backfill, reconcile, start_backfill
 from local.system import Json, System
 from tests.permissions.conftest import Poller, Role, completion, make_client
 from tests.system.conftest import Contacts
@@ -27,8 +29,19 @@ NEEDED = [
 
 NEEDED_FOR_FAILURES = {"sqs:SendMessage", "sqs:ChangeMessageVisibility"}
 
+NEEDED_TO_RECONCILE = {
+    "dynamodb:BatchGetItem": "BatchGetItem",
+    "dynamodb:UpdateItem": "UpdateItem",
+    "dynamodb:Query": "Query",
+    "sqs:GetQueueAttributes": "GetQueueAttributes",
+    "sqs:SendMessage": "SendMessageBatch",
+    "dynamodb:PutItem": "PutItem",
+}
+"""Actions of the reconcile function, and the call that fails without each."""
+
 NOT_ENFORCED = {
-    "connect:ListContactReferences": "Connect is a simulator, which knows no IAM",
+    "connect:*": "Connect is a simulator, which knows no IAM",
+    "ds:*": "what Connect's ListInstances asks for in its turn",
     "kms:*": "the emulator encrypts nothing",
     "logs:*": "the emulator writes the log group itself",
     "xray:*": "the emulator traces nothing",
@@ -80,9 +93,12 @@ def in_lake(system: System, contact_id: str) -> dict[str, str]:
     }
 
 
+def enforced(role: Role) -> set[str]:
+    return {action for action in role.actions if not {action, f"{action.split(':')[0]}:*"} & NOT_ENFORCED.keys()}
+
+
 def test_every_action_of_the_role_is_known_to_be_needed_or_not_to_be_enforced_here(role: Role) -> None:
-    exempt = {action for action in role.actions if {action, f"{action.split(':')[0]}:*"} & NOT_ENFORCED.keys()}
-    assert role.actions - exempt == {action for action, _, _ in NEEDED} | NEEDED_FOR_FAILURES
+    assert enforced(role) == {action for action, _, _ in NEEDED} | NEEDED_FOR_FAILURES
 
 
 def test_with_the_template_s_role_every_kind_of_capture_works(system: System, contacts: Contacts, role: Role) -> None:
@@ -207,3 +223,40 @@ def test_without_tls_the_queues_refuse_even_the_root_user(system: System) -> Non
 
 def say_that_it_is_plain(request: AWSPreparedRequest, **_: object) -> None:
     request.headers["X-Forwarded-Proto"] = "http"
+
+
+def miss(contacts: Contacts) -> str:
+    """Have a contact end two hours ago that no event tells of."""
+    return contacts.create(*_FEW, DisconnectTimestamp=(datetime.now(UTC) - timedelta(hours=2)).isoformat())
+
+
+def test_every_action_of_the_reconcile_function_is_known_to_be_needed_or_not_to_be_enforced_here(
+    reconcile_role: Role,
+) -> None:
+    polled = {"sqs:GetQueueAttributes"}  # of the poller's, but reconciling asks for itself
+    assert enforced(reconcile_role) | polled == NEEDED_TO_RECONCILE.keys()
+
+
+@pytest.mark.parametrize("action", NEEDED_TO_RECONCILE)
+def test_without_an_action_reconciling_fails_and_says_which_call_was_refused(
+    system: System, contacts: Contacts, reconcile_role: Role, action: str
+) -> None:
+    miss(contacts)
+    refused = rf"the function failed: AccessDenied\w*: {NEEDED_TO_RECONCILE[action]} answered 4\d\d AccessDenied"
+    with reconcile_role.without(action), pytest.raises(LocalSystemError, match=refused):
+        reconcile(system, {})
+
+
+def test_with_the_template_s_role_what_was_missed_is_found_and_a_backfill_ends(
+    system: System, contacts: Contacts
+) -> None:
+    missed = miss(contacts)
+    assert reconcile(system, {})["done"]
+    assert system.wait_until_drained(60)
+    assert in_ledger(contacts, missed) == expected("new")
+
+    long_ago = contacts.create(*_FEW, DisconnectTimestamp="2026-04-01T10:00:00Z")
+    record = follow_backfill(system, start_backfill(system, {"from": "2026-04-01", "to": "2026-04-02"}))
+    assert (record["windows_done"], record["queued"]) == (1, 1)
+    assert system.wait_until_drained(60)
+    assert in_ledger(contacts, long_ago) == expected("new")
