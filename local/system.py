@@ -62,13 +62,13 @@ class System:
         """AWS clients for this system."""
         return Clients(aws_url=self.aws_url, connect_url=self.connect_url)
 
-    def control_connect(self, path: str, body: object = None) -> Any:
-        """Call the simulator's control endpoint `/_simulator/<path>`: GET without a body, else POST.
+    def control_connect(self, path: str, body: object = None, *, method: str | None = None) -> Any:
+        """Call the simulator's control endpoint `/_simulator/<path>`: GET without a body, else POST, or a `method`.
 
         Raises:
             urllib.error.HTTPError: the simulator refuses.
         """
-        return _call(f"{self.connect_url}/_simulator/{path}", body)
+        return _call(f"{self.connect_url}/_simulator/{path}", body, method)
 
     def connect_calls(self) -> int:
         """How often ListContactReferences was called so far, throttled calls included."""
@@ -286,9 +286,10 @@ def _state_file(directory: Path) -> Path:
     return directory / "system.json"
 
 
-def _call(url: str, body: object) -> Any:
+def _call(url: str, body: object, method: str | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - http, loopback
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http, loopback
     with direct_open(request, timeout=60) as answer:
         content = answer.read()
     return json.loads(content) if content else None
