@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 from local.delivery import read_event
 from local.demo import find_missing
 from local.emulator import ROOT
@@ -116,6 +118,64 @@ def test_invoke_fails_when_the_function_does(run_local: Run) -> None:
     assert "contactId is missing" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["reconcile", "backfill"])
+def test_reconcile_and_backfill_say_what_they_do_and_refuse_when_no_system_is_running(
+    run_local: Run, tmp_path: Path, command: str
+) -> None:
+    help_ = run_local(command, "--help")
+    assert help_.returncode == 0
+    assert "--from TIME" in help_.stdout
+    result = run_local(command, "--from", "2026-07-01", "--to", "2026-07-02", where=tmp_path)
+    assert result.returncode == 1
+    assert "python -m local up" in result.stderr
+
+
+def test_reconcile_tells_what_it_found_and_waits_until_it_is_captured(run_local: Run, contacts: Contacts) -> None:
+    contact_id = contacts.create(_URL, DisconnectTimestamp="2026-07-01T10:00:00Z")
+    period = ("--from", "2026-07-01", "--to", "2026-07-02")
+    result = run_local("reconcile", *period)
+    assert result.returncode == 0, result.stderr
+    assert "1 completed contacts: 0 already there, 1 missing and queued" in result.stdout
+    assert contacts.rows(contact_id)[0] is not None
+    assert "1 already there, 0 missing" in run_local("reconcile", *period).stdout
+
+
+def test_reconcile_without_a_period_is_about_the_last_hours(run_local: Run) -> None:
+    result = run_local("reconcile")
+    assert result.returncode == 0, result.stderr
+    assert "later looks queued" in result.stdout
+
+
+def test_reconcile_tells_that_the_queue_did_not_drain_in_time(run_local: Run, system: System) -> None:
+    queue_url = system.outputs["QueueUrl"]
+    system.clients.sqs.send_message(QueueUrl=queue_url, MessageBody="for later", DelaySeconds=900)
+    result = run_local("reconcile", "--from", "2026-07-05", "--to", "2026-07-06", "--wait", "0")
+    system.clients.sqs.purge_queue(QueueUrl=queue_url)
+    assert result.returncode == 1
+    assert "1 messages are still in the queue" in result.stdout
+
+
+def test_backfill_follows_its_windows_to_the_end(run_local: Run, contacts: Contacts) -> None:
+    contacts.create(_URL, DisconnectTimestamp="2026-07-03T10:00:00Z")
+    result = run_local("backfill", "--from", "2026-07-03", "--to", "2026-07-04")
+    assert result.returncode == 0, result.stderr
+    assert "windows" in result.stdout
+    assert "1/1" in result.stdout
+    assert "Done: 1 completed contacts: 0 already there, 1 missing and queued" in result.stdout
+    contacts.complete()
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome"), [("reconcile", "the function failed"), ("backfill", "the backfill failed")]
+)
+def test_a_period_that_cannot_be_reconciled_is_refused_with_the_function_s_sentence(
+    run_local: Run, command: str, outcome: str
+) -> None:
+    result = run_local(command, "--from", "2026-03-02", "--to", "2026-03-01")
+    assert result.returncode == 1
+    assert f"error: {outcome}: from (2026-03-02) is not before to (2026-03-01): swap them" in result.stderr
+
+
 def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> None:
     result = run_local("up")
     assert result.returncode == 1
@@ -125,7 +185,8 @@ def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> Non
 def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
     result = run_local("demo")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Every contact is accounted for" in result.stdout
+    assert "Every contact is accounted for: 16 contacts" in result.stdout
+    assert "The other 2 are queued" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
     for shown in (
         "CONTACT_ANALYSIS",

@@ -175,11 +175,11 @@ def end_lease(system: System) -> None:
 
 
 def test_a_period_that_cannot_be_walked_fails_the_execution_at_once_with_a_sentence(system: System) -> None:
-    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"
+    yesterday, tomorrow = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (-1, 1))
     unknown = INSTANCE_ARN.replace("12345678", "87654321")
     sentences = {
         "from (2026-03-02) is not before to (2026-03-01): swap them": {"from": "2026-03-02", "to": "2026-03-01"},
-        f"to ({tomorrow}) is in the future": {"from": "2026-03-01", "to": tomorrow},
+        f"to ({tomorrow}) is in the future": {"from": yesterday, "to": tomorrow},
         f"instanceArn ({unknown}) is not an instance of this deployment": {
             "from": "2026-03-01",
             "to": "2026-03-02",
