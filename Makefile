@@ -31,11 +31,17 @@ check: setup  ## lint, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## the benchmarks: about an hour and a half; writes docs/benchmarks.md and docs/faults.md
+bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, docs/faults.md, docs/scale.md
 	@$(BIN)/python -m benchmarks.pacing --write
 	@$(BIN)/python -m benchmarks.pacing --rate 8 --contacts 293 --write
 	@$(BIN)/python -m benchmarks.load --contacts 10000 --write
 	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --scenario alone --scenario baseline --write
+	@$(BIN)/python -m benchmarks.function --write
+	@$(BIN)/python -m benchmarks.backlog --write
+	@$(BIN)/python -m benchmarks.cost --write
+	@$(BIN)/python -m benchmarks.scale --processes 2 --write
+	@$(BIN)/python -m benchmarks.scale_check --write
+	@$(BIN)/python -m benchmarks.reconcile --write
 	@$(BIN)/python -m benchmarks.faults
 	@$(BIN)/python -m benchmarks.fuzz --seconds 600
 

@@ -111,6 +111,8 @@ class ReferenceReader:
             try:
                 with translated_errors(_OPERATION, _REACTIONS):
                     return cast("Mapping[str, Any]", self._client.list_contact_references(**request))
+            except (AttributeError, TypeError):  # from the SDK's parser: JSON of another form than its model's
+                raise _unreadable() from None
             except RetriableError as error:
                 if not is_throttling(error):
                     raise
@@ -149,4 +151,8 @@ def _read_list(body: bytes) -> list[dict[str, object]]:
             return answer.get("ReferenceSummaryList") or []
     except (ValueError, AttributeError, TypeError):  # no JSON, or JSON of another form
         pass
-    raise RetriableError("InvalidResponse", f"{_OPERATION} answered what can't be read")
+    raise _unreadable()
+
+
+def _unreadable() -> RetriableError:
+    return RetriableError("InvalidResponse", f"{_OPERATION} answered what can't be read")

@@ -348,13 +348,22 @@ def test_pages_are_followed_and_a_repeated_token_is_refused(system: System) -> N
 
 @pytest.mark.parametrize(
     "broken",
-    [b"", b"<html>Bad gateway</html>", b'{"ReferenceSummaryList": [{"Url"', b'"text"', b"[]", b'{"message": "no"}'],
+    [
+        b"",
+        b"<html>Bad gateway</html>",
+        b'{"ReferenceSummaryList": [{"Url"',
+        b'"text"',
+        b"[]",
+        b'{"message": "no"}',
+        b'{"ReferenceSummaryList": [{"Date": []}]}',
+    ],
 )
 def test_an_answer_that_is_no_list_of_references_is_not_taken_for_an_empty_one(system: System, broken: bytes) -> None:
     system.connect.contacts["a"] = [url("x")]
     system.connect.rewrite = lambda _: broken
     [result] = system.capture(completion("a"))
     assert isinstance(result, RetriableError)
+    assert "unexpected" not in result.reason
     assert system.items("a") == []
     system.connect.rewrite = lambda _: b"{}"
     [result] = system.capture(completion("a"))
