@@ -52,7 +52,7 @@ def test_a_killed_function_loses_nothing_doubles_nothing_and_lets_no_reader_see_
 
 def test_the_matrix_has_every_call_of_the_function_and_every_way_to_fail() -> None:
     package = ROOT / "lambdas" / "contact_references"
-    sources = "".join((package / f"{module}.py").read_text() for module in ("ledger", "lake", "queue"))
+    sources = "".join((package / f"{module}.py").read_text() for module in ("ledger", "items", "lake", "queue"))
     calls = {"ListContactReferences", *re.findall(r'translated_errors\("(\w+)"', sources)}
     kinds = ("throttle", "500", "503", "hang", "reset", "access_denied")
 

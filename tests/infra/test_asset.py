@@ -40,7 +40,7 @@ import boto3
 endpoint = f"http://127.0.0.1:{server.server_port}"
 calls = {
     "connect": lambda c: c.list_contact_references(InstanceId="i", ContactId="c", ReferenceTypes=["URL"]),
-    "dynamodb": lambda c: c.get_item(TableName="table", Key={"pk": {"S": "p"}}),
+    "dynamodb": lambda c: c.query(TableName="table", KeyConditionExpression="pk = :pk"),
     "s3": lambda c: c.put_object(Bucket="bucket", Key="key", Body=b""),
     "sqs": lambda c: c.send_message(QueueUrl=endpoint + "/q", MessageBody="m"),
 }

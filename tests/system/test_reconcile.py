@@ -152,7 +152,8 @@ def test_a_backfill_that_is_throttled_and_loses_its_function_ends_with_everythin
 
 
 def count_searches(system: System) -> int:
-    return int(system.control_connect("statistics")["operations"]["SearchContacts"]["calls"])
+    """How many searches were answered: one may come a little too early for the quota, and is repeated."""
+    return int(system.control_connect("statistics")["operations"]["SearchContacts"]["outcomes"].get("OK", 0))
 
 
 def kill_function(directory: Path, name: str) -> None:
@@ -187,8 +188,8 @@ def test_a_period_that_cannot_be_walked_fails_the_execution_at_once_with_a_sente
         },
     }
     searches = count_searches(system)
-    executions = {sentence: start_backfill(system, period) for sentence, period in sentences.items()}
-    for sentence, execution in executions.items():
+    for sentence, period in sentences.items():
+        execution = start_backfill(system, period)
         with pytest.raises(LocalSystemError) as caught:
             follow_backfill(system, execution)
         assert str(caught.value).startswith(f"the backfill failed: {sentence}")
