@@ -24,7 +24,9 @@ from contact_references.reconcile_report import ReconcileReport
 from contact_references.search import ContactSearch
 from contact_references.settings import ReconcileSettings
 
-_SEARCHES_PER_SECOND = 0.5  # the quota of SearchContacts, for the whole account and Region
+# The quota of SearchContacts is 0.5 for the whole account and Region, and saves one request: another that comes a
+# moment early is refused.
+_SEARCHES_PER_SECOND = 0.49
 
 logger = Logger()
 metrics = Metrics()
