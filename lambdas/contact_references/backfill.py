@@ -15,19 +15,19 @@ Answer = dict[str, Any]
 
 
 class Backfill:
-    """Plans a backfill and works on its windows; `instances` are those that may be asked for."""
+    """Plans a backfill and works on its windows; `find_instances` returns those that may be asked for."""
 
     def __init__(
         self,
         *,
         reconciler: Reconciler,
         journal: Journal,
-        instances: Sequence[Instance],
+        find_instances: Callable[[], Sequence[Instance]],
         clock: Callable[[], datetime],
     ) -> None:
         self._reconciler = reconciler
         self._journal = journal
-        self._instances = instances
+        self._find_instances = find_instances
         self._clock = clock
 
     def plan(self, name: str, period: Mapping[str, object]) -> Answer:
@@ -35,8 +35,8 @@ class Backfill:
 
         Each of them is an event for the function. Raises InvalidPeriodError.
         """
-        self._choose_instances(period)
         start, end = parse_period(period, now=self._clock())
+        self._choose_instances(period)
         windows = [
             {**period, "from": format_time(first), "to": format_time(last), "backfill": name}
             for first, last in split_windows(start, end)
@@ -69,8 +69,8 @@ class Backfill:
         return summarize(work)
 
     def _period_work(self, period: Mapping[str, object], *, is_checked: bool = False) -> Work:
-        instances = self._choose_instances(period)
         start, end = parse_period(period, now=self._clock(), is_checked=is_checked)
+        instances = self._choose_instances(period)
         return self._reconciler.past_work(instances, start, end)
 
     def _choose_instances(self, period: Mapping[str, object]) -> Sequence[Instance]:
@@ -78,15 +78,16 @@ class Backfill:
         known = ("from", "to", "instanceArn")
         if unknown := [name for name in period if name not in known]:
             raise InvalidPeriodError(f"{', '.join(map(repr, unknown))}: give {', '.join(known)}, nothing else")
+        instances = self._find_instances()
         if "instanceArn" not in period:
-            return self._instances
+            return instances
         arn = period["instanceArn"]
         try:
             instance = Instance.from_arn(str(arn))
         except ValueError as error:
             raise InvalidPeriodError(f"instanceArn ({arn}) is {error}") from None
-        if instance not in self._instances:
-            ids = ", ".join(sorted(each.instance_id for each in self._instances)) or "none"
+        if instance not in instances:
+            ids = ", ".join(sorted(each.instance_id for each in instances)) or "none"
             raise InvalidPeriodError(f"instanceArn ({arn}) is not an instance of this deployment; those are: {ids}")
         return [instance]
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 LONGEST_DELAY_SECONDS = 30
-"""The most that what is fed in may delay a live contact: so long the quota needs for all that waits at a time."""
+"""The most that what is fed in may delay a live contact."""
+
+ROOM_SECONDS = 20
+"""How long the quota may need for all that waits at a time; the rest of the delay is for slowness."""
 
 _A_BATCH = 10
 _COUNTS: "list[QueueAttributeNameType]" = [
@@ -41,7 +44,7 @@ class Feeder:
     ) -> None:
         self._client = client
         self._queue_url = queue_url
-        self._most_calls = max(LONGEST_DELAY_SECONDS * requests_per_second, 1)
+        self._most_calls = max(ROOM_SECONDS * requests_per_second, 1)
         self._calls_a_contact = calls_a_contact
         self._calls_per_second = share * requests_per_second
         self.sent = 0
@@ -56,6 +59,10 @@ class Feeder:
             answer = self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=_COUNTS)
         waiting = sum(int(answer["Attributes"][name]) for name in _COUNTS)
         return self._most_calls - max(waiting * self._calls_a_contact, ahead * self._calls_per_second)
+
+    def is_worth_a_search(self, room: float) -> bool:
+        """Whether so many calls are worth looking for: a search finds hundreds of contacts, or all are there."""
+        return room >= self._most_calls / 3
 
     def calls_for(self, request: CaptureRequest) -> int:
         """Return how many calls of ListContactReferences a request costs at most."""

@@ -53,6 +53,11 @@ class TokenBucket:
         self._rate = max(self._rate * _YIELD, self._share * _LEAST)
         self._tokens = min(self._tokens, 0.0)
 
+    def start_over(self) -> None:
+        """Give out the next token a token's time from now at the earliest, with nothing saved."""
+        self._fill()
+        self._tokens = min(self._tokens, 0.0)
+
     def rest(self) -> None:
         """Note that the environment may be frozen from here on."""
         self._fill()

@@ -110,7 +110,7 @@ class Reconciler:
         with suppress(HeldError), self._journal.lease(self._holder) as lease:
             self._search.wake()
             self._ask_for_looks(work, lease)
-            while work.left and time_left() > _SECONDS_FOR_A_SPAN and self._room(lease) > 0:
+            while work.left and time_left() > _SECONDS_FOR_A_SPAN and self._feeder.is_worth_a_search(self._room(lease)):
                 self._search_on(work, lease, time_left)
             ahead = self._ahead(lease)
         return 0 if work.is_done else max(math.ceil(ahead), LONGEST_DELAY_SECONDS)

@@ -46,14 +46,7 @@ class ContactSearch:
 
     def wake(self) -> None:
         """Search again after others may have: at the pace that keeps the quota whatever they did last."""
-        self._bucket.wake()
-
-    def find_instances(self) -> list[Instance]:
-        """Return the active instances of the account and Region."""
-        with translated_errors("ListInstances", _REACTIONS):
-            pages = self._client.get_paginator("list_instances").paginate()
-            summaries = [summary for page in pages for summary in page["InstanceSummaryList"]]
-        return [Instance.from_arn(summary["Arn"]) for summary in summaries if summary["InstanceStatus"] == "ACTIVE"]
+        self._bucket.start_over()
 
     def find_disconnected(self, instance: Instance, start: datetime, end: datetime) -> Iterator[Found]:
         """Yield the contacts that disconnected from `start` until before `end`, span by span, the oldest first.
@@ -115,7 +108,19 @@ class ContactSearch:
                 self._bucket.yield_rate()
                 if not tries_left:
                     raise
+            finally:
+                # The quota saves one request: however long this one was on its way, the next must not come sooner
+                # after it than one is given back.
+                self._bucket.start_over()
         raise AssertionError("the last try returns or raises")
+
+
+def find_instances(client: "ConnectClient") -> list[Instance]:
+    """Return the active instances of the account and Region; raises RetriableError or ConfigurationError."""
+    with translated_errors("ListInstances", {}):
+        pages = client.get_paginator("list_instances").paginate()
+        summaries = [summary for page in pages for summary in page["InstanceSummaryList"]]
+    return [Instance.from_arn(summary["Arn"]) for summary in summaries if summary["InstanceStatus"] == "ACTIVE"]
 
 
 def _read_contact(instance: Instance, summary: dict[str, Any]) -> Contact:

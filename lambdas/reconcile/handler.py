@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from contact_references.backfill import Backfill, summarize
 from contact_references.connect import group_types
+from contact_references.contact import Instance
 from contact_references.feeding import Feeder
 from contact_references.journal import Journal
 from contact_references.ledger import Ledger
@@ -21,18 +22,17 @@ from contact_references.pacing import TokenBucket
 from contact_references.periods import InvalidPeriodError
 from contact_references.reconcile import Reconciler
 from contact_references.reconcile_report import ReconcileReport
-from contact_references.search import ContactSearch
+from contact_references.search import ContactSearch, find_instances
 from contact_references.settings import ReconcileSettings
 
-# The quota of SearchContacts is 0.5 for the whole account and Region, and saves one request: another that comes a
-# moment early is refused.
-_SEARCHES_PER_SECOND = 0.49
+_SEARCHES_PER_SECOND = 0.5  # the quota of SearchContacts, for the whole account and Region
 
 logger = Logger()
 metrics = Metrics()
 
 
 class _Wiring(NamedTuple):
+    find_instances: Callable[[], list[Instance]]
     search: ContactSearch
     feeder: Feeder
     reconciler: Reconciler
@@ -49,6 +49,11 @@ def _wire() -> _Wiring:
     once = Config(connect_timeout=2, read_timeout=15, retries={"total_max_attempts": 1})
     patient = Config(connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 3})
     dynamodb = session.client("dynamodb", config=patient)
+    listing = session.client("connect", config=patient)
+
+    def find() -> list[Instance]:
+        return sorted(settings.instances or find_instances(listing), key=lambda instance: instance.instance_id)
+
     search = ContactSearch(session.client("connect", config=once), bucket=TokenBucket(_SEARCHES_PER_SECOND))
     journal = Journal(dynamodb, settings.table_name, clock=_now)
     report = ReconcileReport(logger, metrics)
@@ -69,7 +74,7 @@ def _wire() -> _Wiring:
         report_hour=report.hour,
         clock=_now,
     )
-    return _Wiring(search, feeder, reconciler, journal, report, settings)
+    return _Wiring(find, search, feeder, reconciler, journal, report, settings)
 
 
 @logger.inject_lambda_context
@@ -84,20 +89,19 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     Returns `{"done", "wait_seconds", "seen", "already_there", "queued", …}`. Raises InvalidPeriodError at once for a
     period that can't be reconciled, and a CaptureError for what may succeed later; what was done then is done.
     """
-    search, feeder, reconciler, journal, report, settings = _wire()
+    find, search, feeder, reconciler, journal, report, settings = _wire()
     sent, calls, throttled_calls = feeder.sent, search.calls, search.throttled_calls
 
     def time_left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
     try:
-        instances = sorted(settings.instances or search.find_instances(), key=lambda each: each.instance_id)
         if event == {}:
-            work = reconciler.recent_work(instances, settings.window)
+            work = reconciler.recent_work(find(), settings.window)
             reconciler.run(work, time_left=time_left)
             result = summarize(work)
         else:
-            backfill = Backfill(reconciler=reconciler, journal=journal, instances=instances, clock=_now)
+            backfill = Backfill(reconciler=reconciler, journal=journal, find_instances=find, clock=_now)
             result = _reconcile_past(event, backfill, time_left)
         report.result(result)
     finally:
