@@ -5,7 +5,7 @@ Amounts are counted in a run and multiplied here. Storage, data transfer and wha
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 WRITE_UNITS = "DynamoDB write units"
 INDEX_UNITS = "DynamoDB index write units"
@@ -50,12 +50,23 @@ class Usage(dict[str, float]):
 def price(usage: Mapping[str, float]) -> dict[str, float]:
     """Return US dollars by what they are paid for, in the order of PRICES; raises KeyError for what has no price.
 
-    >>> price({PUTS: 1e6, INVOCATIONS: 1e6})
-    {'S3 PUT requests': 5.0, 'Lambda requests': 0.2}
+    >>> price({PUTS: 1e6, KEY_MONTHS: 2})
+    {'S3 PUT requests': 5.0, 'keys, months': 2.0}
     """
     if unknown := usage.keys() - PRICES.keys():
         raise KeyError(f"no price for {', '.join(sorted(unknown))}")
     return {name: usage[name] * dollars for name, dollars in PRICES.items() if name in usage}
+
+
+def sampled_traces(moments: Iterable[float]) -> float:
+    """Return how many invocations X-Ray's default rule samples: the first of each second, and a twentieth of the rest.
+
+    >>> sampled_traces([0.1, 0.2, 5.0])
+    2.05
+    """
+    seconds = [int(moment) for moment in moments]
+    first = len(set(seconds))
+    return first + 0.05 * (len(seconds) - first)
 
 
 _HOURS_A_MONTH = 730
@@ -64,17 +75,18 @@ _POLLERS = 5
 _POLLS_A_DAY = 86400 / 20
 
 
-def used_by_the_month(*, metrics: int, active_hours: int, busy_minutes: int, concurrency: int, days: float) -> Usage:
+def used_by_the_month(*, metric_hours: int, busy_minutes: int, concurrency: int, days: float) -> Usage:
     """Return what is not paid for by the contact: metrics, a key with what is asked of it, and pollers without work.
 
-    A metric is charged for the hours in which it gets data. DynamoDB and S3 (with a bucket key; assumed to be alike)
-    ask KMS once in five minutes of use. An event source with a maximum concurrency keeps polling with five, of which no
-    more than that concurrency have work; an answer to each comes after 20 seconds (assumed from its documentation).
+    A metric is charged for the hours in which it gets data: `metric_hours` are those of all metrics together. DynamoDB
+    and S3 (with a bucket key; assumed to be alike) ask KMS once in five minutes of use. An event source with a maximum
+    concurrency keeps polling with five, of which no more than that concurrency have work; an answer to each comes after
+    20 seconds (assumed from its documentation).
     """
     return Usage(
         {
             POLLS: max(0, _POLLERS - concurrency) * _POLLS_A_DAY * days,
-            METRIC_MONTHS: metrics * active_hours / _HOURS_A_MONTH,
+            METRIC_MONTHS: metric_hours / _HOURS_A_MONTH,
             KEY_MONTHS: days * 24 / _HOURS_A_MONTH,
             KEY_REQUESTS: 2 * math.ceil(busy_minutes / _KEY_MINUTES),
         }

@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
-from benchmarks.prices import LOG_BYTES, TRACES, price, used_by_the_month
+from benchmarks.prices import LOG_BYTES, TRACES, price, sampled_traces, used_by_the_month
 from benchmarks.report import table, write_section
 from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
-from contact_references.report import COUNTS
 from local.emulator import ROOT
 
 ALL_TYPES = [
@@ -75,7 +74,7 @@ SHAPE = (
 _HOUR = 3600.0
 MORNING = (8, 12)
 # What the function writes, counted by `benchmarks.cost`.
-_CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES = 700, 1270
+_CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES = 690, 925
 _CAMPAIGN = (10.5 * _HOUR, 600.0, 5000)
 _OUTAGE = (10 * _HOUR, 11 * _HOUR)
 
@@ -125,21 +124,21 @@ class Outcome:
     mean_busy: float
     usage: dict[str, float]
     invocations: int
-    active_hours: int
+    traces: float
+    metric_hours: int
     busy_minutes: int
 
     @property
     def cost(self) -> dict[str, float]:
         """US dollars a million contacts, by what they are paid for."""
         overheads = used_by_the_month(
-            metrics=len(COUNTS) + 1,  # and SECONDS_TO_CAPTURE
-            active_hours=self.active_hours,
+            metric_hours=self.metric_hours,
             busy_minutes=self.busy_minutes,
             concurrency=deployment_at(self.scenario.rate).concurrency,
             days=self.seconds / DAY,
         )
         overheads[LOG_BYTES] = self.contacts * _CONTACT_LOG_BYTES + self.invocations * _INVOCATION_LOG_BYTES
-        overheads[TRACES] = self.invocations  # of which X-Ray's default rule samples nearly every one
+        overheads[TRACES] = self.traces
         return {name: dollars * 1e6 / self.contacts for name, dollars in price(self.usage | overheads).items()}
 
 
@@ -217,7 +216,8 @@ def summarize(scenario: Scenario, figures: Figures) -> Outcome:
         mean_busy=figures.billed_seconds / (figures.ended_at - scenario.hours[0] * _HOUR),
         usage=figures.usage,
         invocations=len(figures.batches),
-        active_hours=len(figures.active_hours),
+        traces=sampled_traces(figures.invoked_at),
+        metric_hours=len(figures.metric_hours),
         busy_minutes=sum(map(bool, figures.busy)),
     )
 
@@ -339,7 +339,7 @@ def _write(outcomes: dict[str, Outcome], body: str) -> None:
     plot_waits(_of(outcomes, "day"), DOCUMENT.parent / "scale-waits.png")
     plot_backlogs(outcomes, DOCUMENT.parent / "scale-backlog.png")
     plot_costs(_of(outcomes, "day"), DOCUMENT.parent / "scale-cost.png")
-    latencies = [0.05, 0.1, 0.15, 0.2, 0.3]
+    latencies = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
     quota = 100.0
     rates = sustained_rates(latencies, deployment_at(quota * OURS), quota)
     plot_latency(latencies, rates, quota * OURS, DOCUMENT.parent / "scale-latency.png")

@@ -1,7 +1,7 @@
 """The deployed system by a virtual clock: Connect, EventBridge, queue and execution environments in SimPy.
 
-What decides is the real code: intake, capturer, reader, token bucket, ledger, lake and the queue's back-off. Around it
-stand in-memory services (`benchmarks.stand_ins`) whose calls take time by the virtual clock.
+What decides is the real code: intake, capturer, reader, token bucket, ledger, lake, report and the queue's back-off.
+Around it stand in-memory services (`benchmarks.stand_ins`) whose calls take time by the virtual clock.
 
 What this approximates:
 
@@ -22,6 +22,7 @@ from array import array
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import simpy
@@ -124,7 +125,9 @@ class Figures:
     throttled: int = 0
     most_busy: int = 0
     billed_seconds: float = 0.0
-    active_hours: set[int] = field(default_factory=set)
+    invoked_at: array[float] = field(default_factory=lambda: array("d"))
+    metric_hours: set[tuple[int, str]] = field(default_factory=set)
+    """Hours, and the metrics that got data in them."""
     dead: int = 0
     ended_at: float = 0.0
     usage: Usage = field(default_factory=Usage)
@@ -152,6 +155,7 @@ class _Environment(NamedTuple):
     bucket: TokenBucket
     reader: ReferenceReader
     intake: Intake
+    report: Report
     idle_since: list[float]
 
 
@@ -262,7 +266,7 @@ class _World:
         self._busy += 1
         figures.most_busy = max(figures.most_busy, self._busy)
         figures.batches.append(len(batch))
-        figures.active_hours.add(int(begin // 3600))
+        figures.invoked_at.append(begin)
         failed = self._capture(environment, batch)
         seconds = self._now - begin
         if seconds > deployment.timeout_seconds + 1:
@@ -291,15 +295,18 @@ class _World:
             letter.receives += 1
             letter.visible_at = hidden_until
         self._pass(self._plan.latency.invocation)
-        bucket, reader, intake, _ = environment
+        bucket, reader, intake, report, _ = environment
         calls, throttled = reader.calls, reader.throttled_calls
         bucket.wake()
         failed = intake.take_messages(
             [self._message(letter) for letter in batch], scope=_SCOPE, time_left=lambda: deadline - self._now
         )
         bucket.rest()
-        self._figures.calls += reader.calls - calls
-        self._figures.throttled += reader.throttled_calls - throttled
+        calls, throttled = reader.calls - calls, reader.throttled_calls - throttled
+        self._figures.calls += calls
+        self._figures.throttled += throttled
+        report.api_calls(calls, throttled)
+        report.publish()
         return set(failed)
 
     def _finish(self, letter: _Letter) -> None:
@@ -326,14 +333,15 @@ class _World:
             lake=Lake(clients.s3, "lake"),
             clock=lambda: MIDNIGHT + timedelta(seconds=self._now),
         )
-        metrics: Any = _NoMetrics()
+        metrics: Any = SimpleNamespace(add_metric=self._note_metric)
+        report = Report(self._logger, metrics)
         intake = Intake(
             capturer=capturer,
             queue=CaptureQueue(clients.sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
-            report=Report(self._logger, metrics),
+            report=report,
             completion_types=frozenset({"COMPLETED"}),
         )
-        return _Environment(bucket, reader, intake, [0.0])
+        return _Environment(bucket, reader, intake, report, [0.0])
 
     def _message(self, letter: _Letter) -> Message:
         event = contact_event(
@@ -369,6 +377,9 @@ class _World:
             number = int(item["contact_id"]["S"].rpartition("-")[2])
             self._figures.waits.append(self._now - self._completions[number])
 
+    def _note_metric(self, name: str, *_: object) -> None:
+        self._figures.metric_hours.add((int(self._now // 3600), name))
+
     def _change_visibility(self, receipt: str, seconds: int) -> None:
         letter = self._in_batch[receipt]
         letter.visible_at = self._now + seconds
@@ -377,11 +388,6 @@ class _World:
 
     def _dead_letter(self, _: str) -> None:
         self._figures.dead += 1
-
-
-class _NoMetrics:
-    def add_metric(self, *_: object) -> None:
-        """Throw the metric away: what is measured here is not the function's own report."""
 
 
 def contact_event(

@@ -157,7 +157,7 @@ def item_size(item: Mapping[str, Mapping[str, Any]]) -> int:
     """Return an item's size in bytes, as the service counts names and values.
 
     >>> item_size({"pk": {"S": "é"}, "n": {"N": "12.50"}, "is": {"BOOL": True}})
-    10
+    11
     """
     size = 0
     for name, value in item.items():

@@ -1,10 +1,13 @@
 """What stands behind docs/scale.md and the cost: a simulation or a count that is wrong looks like any other."""
 
+import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from benchmarks import cost, prices, scale, stand_ins
 from benchmarks.prices import INDEX_UNITS, KEY_MONTHS, PRICES, PUTS, READ_UNITS, WRITE_UNITS, Usage, price
 from benchmarks.scale import SHAPE, Scenario, completions
 from benchmarks.simulation import MOST_RECEIVES, Deployment, Figures, Latency, Plan, simulate
@@ -67,6 +70,19 @@ def test_more_contacts_at_once_wait_in_the_backlog() -> None:
     assert max(figures.backlog) > 500
     assert figures.backlog[0] == 0
     assert figures.most_busy == DEFAULT.concurrency
+
+
+def test_metrics_are_paid_for_in_the_hours_that_give_them_data() -> None:
+    quiet = {"ApiCalls", "ContactsCaptured", "ReferencesCaptured", "SecondsToCapture"}
+    figures = simulate(plan(), [0.0, 2 * 3600.0])
+    assert figures.metric_hours == {(hour, name) for hour in (0, 2) for name in quiet}
+    refused = simulate(plan(quota=3), [0.0] * 100)
+    assert {name for _, name in refused.metric_hours} == quiet | {"ContactsFailed", "ThrottledApiCalls"}
+
+
+def test_each_invocation_is_counted_when_it_begins() -> None:
+    figures = simulate(plan(), [0.0, 3600.0])
+    assert list(figures.invoked_at) == pytest.approx([11.0, 3611.0])
 
 
 def test_the_limit_of_receives_is_the_deployed_one() -> None:
@@ -155,6 +171,13 @@ def test_the_stand_ins_refuse_what_the_services_refuse() -> None:
         counted.clients.dynamodb.transact_write_items(TransactItems=[{"Put": put}])
     with pytest.raises(RefusedError, match="InvalidParameter"):
         list_references([], {"ReferenceTypes": ALL_TYPES})
+
+
+@pytest.mark.parametrize("module", [prices, stand_ins, scale, cost], ids=lambda module: module.__name__)
+def test_the_examples_in_its_docstrings_are_true(module: ModuleType) -> None:
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 def test_everything_used_has_a_price() -> None:
