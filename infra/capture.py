@@ -33,7 +33,7 @@ def share_rate(requests_per_second: float) -> RateShare:
     """Divide the system's requests a second.
 
     At most 4 a second each, which one environment reaches with one call at a time as long as Connect answers within
-    a quarter of a second (docs/scale.md). An event source has from 2 to 1,000 environments. Shares are rounded
+    a fifth of a second (docs/scale.md). An event source has from 2 to 1,000 environments. Shares are rounded
     down: together they never exceed the whole.
 
     >>> share_rate(8)
