@@ -32,7 +32,7 @@ from benchmarks.deployment import Site, deploy, start
 from benchmarks.load import find_losses
 from benchmarks.report import ProcessorTime, table, write_section
 from benchmarks.traffic import INSTANCE_ID, OPERATION, make_contacts
-from contact_references.feeding import LONGEST_DELAY_SECONDS
+from contact_references.feeding import LONGEST_DELAY_SECONDS, ROOM_SECONDS
 from local.emulator import REGION
 from local.system import Json, System
 
@@ -465,7 +465,7 @@ def run_live(options: argparse.Namespace, progress: Progress, task: TaskID) -> R
     problems: list[str] = []
     searches = past = 0
     # What a backfill takes in that time, what it may have waiting beyond it, and a quarter more.
-    share = BACKFILL_SHARE * RATE * options.seconds + LONGEST_DELAY_SECONDS * RATE
+    share = BACKFILL_SHARE * RATE * options.seconds + ROOM_SECONDS * RATE
     missing = math.ceil(1.25 * share / CALLS_A_CONTACT)
     with start_rig(progress, task) as rig:
         _play(rig, seconds=10, name="the start of the execution environments")
@@ -606,7 +606,7 @@ turns without and with a backfill of {missing} missing contacts in two past days
 meanwhile. Times are from the moment a contact's event is put on the bus until a consistent read of the ledger finds its
 `CONTACT` item complete, looked for every {_POLL_SECONDS:g} s: so they are that much too long at the most. The queue's
 batching window of up to 10 s, which the emulator ignores, is not in them. The share is of `connectRequestsPerSecond`:
-`backfillShare` is {BACKFILL_SHARE:g}, and what {LONGEST_DELAY_SECONDS:g} seconds take may be fed in beyond it, once.
+`backfillShare` is {BACKFILL_SHARE:g}, and what {ROOM_SECONDS:g} seconds take may be fed in beyond it, once.
 Idle is the whole machine's, whoever else used it.
 
 {table(header, [phase.row() for phase in phases])}

@@ -114,7 +114,7 @@ class Figures:
 
     contacts: int
     captured: int = 0
-    waits: array[float] = field(default_factory=lambda: array("d"))
+    waits: "array[float]" = field(default_factory=lambda: array("d"))
     """Completion to ledger, of each contact in the order of its capture."""
     backlog: list[int] = field(default_factory=list)
     busy: list[int] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Figures:
     throttled: int = 0
     most_busy: int = 0
     billed_seconds: float = 0.0
-    invoked_at: array[float] = field(default_factory=lambda: array("d"))
+    invoked_at: "array[float]" = field(default_factory=lambda: array("d"))
     metric_hours: set[tuple[int, str]] = field(default_factory=set)
     """Hours, and the metrics that got data in them."""
     dead: int = 0
