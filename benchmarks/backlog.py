@@ -23,9 +23,9 @@ from rich.console import Console
 
 from benchmarks.prices import Usage
 from benchmarks.report import table, write_section
-from benchmarks.scale import ALL_TYPES
 from benchmarks.simulation import INSTANCE_ARN, MIDNIGHT, contact_event
 from benchmarks.stand_ins import Clients
+from benchmarks.traffic import ALL_TYPES
 from contact_references.batch import Capturer
 from contact_references.connect import ReferenceReader
 from contact_references.contact import Scope

@@ -45,9 +45,10 @@ from benchmarks.prices import (
     used_by_the_month,
 )
 from benchmarks.report import table, write_section
-from benchmarks.scale import ALL_TYPES, OURS, Scenario, completions, deployment_at
+from benchmarks.scale import OURS, Scenario, completions, deployment_at
 from benchmarks.simulation import DAY, MEMORY_GB, Figures, Latency, Plan, simulate
 from benchmarks.stand_ins import Table, list_references
+from benchmarks.traffic import ALL_TYPES
 
 REFERENCES = (0, 1, 5)
 BARS = {0: 0.7, 1: 0.9, 5: 1.0}

@@ -24,6 +24,7 @@ from rich.progress import track
 from benchmarks.baseline.app import build as build_baseline
 from benchmarks.report import ProcessorTime, table, write_section
 from benchmarks.services import Services, contact_id
+from benchmarks.traffic import ALL_TYPES, SIX_TYPES
 from infra.asset import LAMBDAS
 from infra.asset import build as build_ours
 from local.delivery import read_event
@@ -34,11 +35,6 @@ BATCH = 10
 _BATCHES = 5  # that are measured; one more comes first, to warm up
 _STACK = 128  # frames, about as many as the interpreter gets memory for at once
 _EVENT = ROOT / "events" / "completed-voice.json"
-_SIX_TYPES = "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT"
-_ALL_TYPES = (
-    f"{_SIX_TYPES},CONTACT_ANALYSIS,EMAIL_MESSAGE,EMAIL_MESSAGE_PLAIN_TEXT,"
-    "EMAIL_MESSAGE_REDACTED,EMAIL_MESSAGE_PLAIN_TEXT_REDACTED"
-)
 _DRIVER = """
 import resource, sys
 def cpu():
@@ -176,7 +172,7 @@ class Rig:
         self._bundle.write_bytes(everybody + services.certificate.read_bytes())
 
     def run(
-        self, name: str, steps: Sequence[Sequence[Event]], *, reference_types: str = _ALL_TYPES, depth: int = 0
+        self, name: str, steps: Sequence[Sequence[Event]], *, reference_types: Sequence[str] = ALL_TYPES, depth: int = 0
     ) -> Sample:
         """Run the program in a process of its own and hand it the steps; the services know nothing of before.
 
@@ -196,12 +192,12 @@ class Rig:
             raise RuntimeError(f"{name} failed:\n{finished.stdout}{finished.stderr}")
         return Sample(**json.loads(finished.stderr.splitlines()[-1]))
 
-    def count(self, batches: Sequence[list[Event]], reference_types: str = _ALL_TYPES) -> Counter[str]:
+    def count(self, batches: Sequence[list[Event]], reference_types: Sequence[str] = ALL_TYPES) -> Counter[str]:
         """Return the calls that our function makes for these batches of contact events."""
         self.run("ours", [as_messages(batch) for batch in batches], reference_types=reference_types)
         return Counter(self._services.calls)
 
-    def _environment(self, program: Program, reference_types: str) -> dict[str, str]:
+    def _environment(self, program: Program, reference_types: Sequence[str]) -> dict[str, str]:
         return {
             "AWS_ACCESS_KEY_ID": "synthetic",
             "AWS_SECRET_ACCESS_KEY": "synthetic",
@@ -221,7 +217,7 @@ class Rig:
             "DEAD_LETTER_QUEUE_URL": f"{self._services.url}/dead-letters",
             "INSTANCE_ARNS": "",
             "COMPLETION_EVENT_TYPES": "COMPLETED",
-            "REFERENCE_TYPES": reference_types,
+            "REFERENCE_TYPES": ",".join(reference_types),
             "REQUESTS_PER_SECOND": "1000000",  # never waits
             "RETENTION_DAYS": "0",
             "POWERTOOLS_SERVICE_NAME": "capture",
@@ -281,7 +277,7 @@ def describe_calls(rig: Rig) -> list[list[str]]:
     contacts = [make_event(contact_id(5, serial), f"event-{serial}") for serial in range(25)]
     again = [event | {"id": f"{event['id']} again"} for event in contacts]
     every = rig.count([contacts])
-    six = rig.count([contacts], _SIX_TYPES)
+    six = rig.count([contacts], SIX_TYPES)
     # Twice in one batch, and once more in two batches after it: by the same event, and by another.
     more = rig.count([contacts[:12] + contacts[:12], contacts[:12], again[:12]])
     reads = "ListContactReferences"

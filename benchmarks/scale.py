@@ -22,22 +22,9 @@ from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
 from benchmarks.prices import LOG_BYTES, TRACES, price, sampled_traces, used_by_the_month
 from benchmarks.report import table, write_section
 from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
+from benchmarks.traffic import ALL_TYPES, SIX_TYPES
 from local.emulator import ROOT
 
-ALL_TYPES = [
-    "URL",
-    "NUMBER",
-    "STRING",
-    "DATE",
-    "EMAIL",
-    "ATTACHMENT",
-    "CONTACT_ANALYSIS",
-    "EMAIL_MESSAGE",
-    "EMAIL_MESSAGE_PLAIN_TEXT",
-    "EMAIL_MESSAGE_REDACTED",
-    "EMAIL_MESSAGE_PLAIN_TEXT_REDACTED",
-]
-SIX_TYPES = ALL_TYPES[:6]
 RESULTS = ROOT / ".local" / "scale"
 DOCUMENT = ROOT / "docs" / "scale.md"
 OURS = 0.8

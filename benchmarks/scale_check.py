@@ -16,9 +16,9 @@ from rich.console import Console
 
 from benchmarks.deployment import Site, deploy, start
 from benchmarks.report import ProcessorTime, table, write_section
-from benchmarks.scale import ALL_TYPES, DOCUMENT, OURS, SIX_TYPES, deployment_at
+from benchmarks.scale import DOCUMENT, OURS, deployment_at
 from benchmarks.simulation import Figures, Latency, Plan, contact_event, simulate
-from benchmarks.traffic import OPERATION, make_contacts
+from benchmarks.traffic import ALL_TYPES, OPERATION, SIX_TYPES, make_contacts
 from local.emulator import INSTANCE_ARN
 from local.system import System
 

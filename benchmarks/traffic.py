@@ -10,12 +10,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES
 from local.emulator import INSTANCE_ARN, REGION
 
 if TYPE_CHECKING:
     from mypy_boto3_connect import ConnectClient
 
 INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
+ALL_TYPES = [*ENTERED_TYPES.values(), *PRODUCED_TYPES.values()]
+SIX_TYPES = ALL_TYPES[:6]
+"""As many as one request takes."""
+
 OPERATION = "ListContactReferences"
 PHASE_SECONDS = 20.0
 """The other caller calls for so long, then pauses for as long. A bucket of one second's worth hides none of it."""

@@ -5,23 +5,20 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from contact_references.aws_errors import is_throttling, translated_errors
 from contact_references.contact import ContactKey
 from contact_references.errors import ContactNotFoundError, PermanentError, RetriableError
+from contact_references.paced import PacedOperation, Page, Request
 from contact_references.pacing import TokenBucket
 from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES, JsonNumber, dump_json
 
 if TYPE_CHECKING:
     from mypy_boto3_connect import ConnectClient
-    from mypy_boto3_connect.type_defs import ListContactReferencesRequestTypeDef
 
 Member = Mapping[str, object]
 """A member of the tagged union, `{tag: content}`."""
 
 _OPERATION = "ListContactReferences"
 _MOST_TYPES = 6  # that one request takes: the service refuses more, the SDK does not
-_MOST_PAGES = 100
-_TRIES = 3  # of a call that is refused for its rate: handed back, the contact's other call would be paid for again
 _REACTIONS = {
     "ResourceNotFoundException": ContactNotFoundError,
     "InvalidRequestException": PermanentError,
@@ -46,21 +43,17 @@ def group_types(reference_types: Collection[str]) -> list[list[str]]:
     return [[name for name in reference_types if name in family] for family in families]
 
 
-class ReferenceReader:
-    """Lists contacts' references; counts its requests in `calls` and the refused ones in `throttled_calls`.
+class ReferenceReader(PacedOperation):
+    """Lists contacts' references, with a boto3 Connect client that makes one attempt a call.
 
     `changing_types` are those asked for that may change after the contact has ended; one request reads them.
-    `client` is a boto3 Connect client that makes one attempt a call: every request, a repeated one too, is
-    one to pay for from `bucket`. A refusal makes the bucket yield.
     """
 
     def __init__(self, client: "ConnectClient", *, reference_types: Sequence[str], bucket: TokenBucket) -> None:
+        super().__init__(_OPERATION, self._list, reactions=_REACTIONS, bucket=bucket)
         self._client = client
         self._groups = group_types(reference_types)
         self.changing_types = tuple(name for name in reference_types if name in PRODUCED_TYPES.values())
-        self._bucket = bucket
-        self.calls = 0
-        self.throttled_calls = 0
         client.meta.events.register(f"before-parse.connect.{_OPERATION}", _keep_body)
 
     def read(self, key: ContactKey, *, only_changing: bool = False) -> list[Member]:
@@ -86,41 +79,15 @@ class ReferenceReader:
         return members + [unknown_members[text] for text in unknown.elements()]
 
     def _read_group(self, key: ContactKey, group: Sequence[str]) -> Iterator[tuple[str, Member]]:
-        request: ListContactReferencesRequestTypeDef = {
-            "InstanceId": key.instance_id,
-            "ContactId": key.contact_id,
-            "ReferenceTypes": cast("Any", group),
-        }
-        tokens: set[str] = set()
-        while len(tokens) < _MOST_PAGES:
-            page = self._request(request)
+        request = {"InstanceId": key.instance_id, "ContactId": key.contact_id, "ReferenceTypes": group}
+        for page in self.pages(request):
             yield from _members(page)
-            token = page.get("NextToken")
-            if not token:
-                return
-            if token in tokens:
-                raise RetriableError("RepeatedNextToken", f"{_OPERATION} repeated a NextToken")
-            tokens.add(token)
-            request["NextToken"] = token
-        raise RetriableError("TooManyPages", f"{_OPERATION} gave more than {_MOST_PAGES} pages")
 
-    def _request(self, request: "ListContactReferencesRequestTypeDef") -> Mapping[str, Any]:
-        for tries_left in reversed(range(_TRIES)):
-            self._bucket.take()
-            self.calls += 1
-            try:
-                with translated_errors(_OPERATION, _REACTIONS):
-                    return cast("Mapping[str, Any]", self._client.list_contact_references(**request))
-            except (AttributeError, TypeError):  # from the SDK's parser: JSON of another form than its model's
-                raise _unreadable() from None
-            except RetriableError as error:
-                if not is_throttling(error):
-                    raise
-                self.throttled_calls += 1
-                self._bucket.yield_rate()
-                if not tries_left:
-                    raise
-        raise AssertionError("the last try returns or raises")
+    def _list(self, request: Request) -> Page:
+        try:
+            return cast("Page", self._client.list_contact_references(**request))
+        except (AttributeError, TypeError):  # from the SDK's parser: JSON of another form than its model's
+            raise _unreadable() from None
 
 
 def _keep_body(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

@@ -107,6 +107,7 @@ class Reconciler:
         RetriableError, PermanentError or ConfigurationError; what was saved before is done.
         """
         ahead = 0.0
+        # Another searches, or took over because this took too long: what is left waits for the next round.
         with suppress(HeldError), self._journal.lease(self._holder) as lease:
             self._search.wake()
             self._ask_for_looks(work, lease)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from contact_references.aws_errors import is_throttling, translated_errors
+from contact_references.aws_errors import translated_errors
 from contact_references.contact import Contact, ContactKey, Instance
-from contact_references.errors import PermanentError, RetriableError
+from contact_references.errors import PermanentError
+from contact_references.paced import PacedOperation, Page, Request
 from contact_references.pacing import TokenBucket
 from contact_references.timestamps import to_millisecond
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 _A_PAGE = 100
 _MOST_AT_ONCE = 500  # contacts of one span: what a cut-off search repeats
 _AIM = 450  # contacts that a span should have, so that the next one seldom has too many
-_MOST_PAGES = 100  # of a second that can't be split: 10,000 contacts
-_TRIES = 3
 _SECOND = timedelta(seconds=1)
 _REACTIONS = {"InvalidRequestException": PermanentError, "InvalidParameterException": PermanentError}
 
@@ -30,19 +29,17 @@ class Found(NamedTuple):
     contacts: list[Contact]
 
 
-class ContactSearch:
-    """Searches contacts; counts its requests in `calls` and the refused ones in `throttled_calls`.
+class ContactSearch(PacedOperation):
+    """Searches contacts, with a boto3 Connect client that makes one attempt a call.
 
-    `client` is a boto3 Connect client that makes one attempt a call, each paid for from `bucket`: the quota of
-    SearchContacts is 0.5 requests a second for the whole account and Region. Its methods raise RetriableError,
+    The quota of SearchContacts is 0.5 requests a second for the whole account and Region. Raises RetriableError,
     PermanentError for what the service refuses, or ConfigurationError.
     """
 
     def __init__(self, client: "ConnectClient", *, bucket: TokenBucket) -> None:
+        super().__init__("SearchContacts", self._search_once, reactions=_REACTIONS, bucket=bucket)
         self._client = client
         self._bucket = bucket
-        self.calls = 0
-        self.throttled_calls = 0
 
     def wake(self) -> None:
         """Search again after others may have: at the pace that keeps the quota whatever they did last."""
@@ -75,9 +72,7 @@ class ContactSearch:
             "MaxResults": _A_PAGE,
         }
         contacts: dict[ContactKey, Contact] = {}
-        tokens: set[str] = set()
-        while len(tokens) < _MOST_PAGES:
-            page = self._request(request)
+        for page in self.pages(request):
             total = page.get("TotalCount") or 0
             if total > _MOST_AT_ONCE and until - start > _SECOND:
                 return total, []
@@ -85,34 +80,15 @@ class ContactSearch:
                 contact = _read_contact(instance, summary)
                 if contact.completed_at is not None and start <= contact.completed_at < until:
                     contacts[contact.key] = contact
-            token = page.get("NextToken")
-            if not token:
-                return None, list(contacts.values())
-            if token in tokens:
-                raise RetriableError("RepeatedNextToken", "SearchContacts repeated a NextToken")
-            tokens.add(token)
-            request["NextToken"] = token
-        raise RetriableError("TooManyPages", f"SearchContacts gave more than {_MOST_PAGES} pages")
+        return None, list(contacts.values())
 
-    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
-        for tries_left in reversed(range(_TRIES)):
-            self._bucket.take()
-            self.calls += 1
-            try:
-                with translated_errors("SearchContacts", _REACTIONS):
-                    return cast("dict[str, Any]", self._client.search_contacts(**request))
-            except RetriableError as error:
-                if not is_throttling(error):
-                    raise
-                self.throttled_calls += 1
-                self._bucket.yield_rate()
-                if not tries_left:
-                    raise
-            finally:
-                # The quota saves one request: however long this one was on its way, the next must not come sooner
-                # after it than one is given back.
-                self._bucket.start_over()
-        raise AssertionError("the last try returns or raises")
+    def _search_once(self, request: Request) -> Page:
+        try:
+            return cast("Page", self._client.search_contacts(**request))
+        finally:
+            # The quota saves one request: however long this one was on its way, the next must not come sooner
+            # after it than one is given back.
+            self._bucket.start_over()
 
 
 def find_instances(client: "ConnectClient") -> list[Instance]:
