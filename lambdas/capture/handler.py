@@ -10,31 +10,33 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from contact_references.batch import Capturer
-from contact_references.connect import ReferenceReader
-from contact_references.contact import Scope
-from contact_references.intake import Intake
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.queue import CaptureQueue, Message
-from contact_references.report import Report
-from contact_references.settings import CaptureSettings
+from contact_references.aws.capture_queue import CaptureQueue, Message
+from contact_references.aws.lake import Lake
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.pacing import TokenBucket
+from contact_references.aws.references import ReferenceReader
+from contact_references.capture.capturer import Capturer
+from contact_references.capture.intake import Intake
+from contact_references.capture.report import Report
+from contact_references.capture.settings import CaptureSettings
+from contact_references.model.contact import Instance, Scope
 
 logger = Logger()
 metrics = Metrics()
 
 
-class _Wiring(NamedTuple):
+class App(NamedTuple):
+    """What an execution environment makes once: the parts of a capture, wired."""
+
     intake: Intake
     bucket: TokenBucket
     reader: ReferenceReader
     report: Report
-    settings: CaptureSettings
+    instances: frozenset[Instance]
 
 
 @cache
-def _wire() -> _Wiring:
+def _wire() -> App:
     settings = CaptureSettings.from_environment(os.environ)
     session = boto3.session.Session()
     # Every request to Connect is paid for from the bucket, so the SDK must not repeat one by itself. The
@@ -44,17 +46,19 @@ def _wire() -> _Wiring:
     # The ledger makes its requests itself, of known types: to check each attribute of each row again is a fourth
     # of a large contact's processor time. Contacts' ids, which come from outside, are checked.
     unchecked = patient.merge(Config(parameter_validation=False))
-    ledger = Ledger(session.client("dynamodb", config=unchecked), settings.table_name, retention=settings.retention)
+    report = Report(logger, metrics, settings.type_lists)
     bucket = TokenBucket(settings.requests_per_second)
     reader = ReferenceReader(
         session.client("connect", config=once),
-        reference_types=settings.reference_types,
+        type_lists=settings.type_lists,
         bucket=bucket,
+        on_refused_type=report.refused_type,
     )
     capturer = Capturer(
         reader=reader,
-        ledger=ledger,
+        ledger=Ledger(session.client("dynamodb", config=unchecked), settings.table_name, retention=settings.retention),
         lake=Lake(session.client("s3", config=patient), settings.bucket_name),
+        on_leftover=report.leftover,
         retention=settings.retention,
     )
     queue = CaptureQueue(
@@ -62,23 +66,22 @@ def _wire() -> _Wiring:
         queue_url=settings.queue_url,
         dead_letter_queue_url=settings.dead_letter_queue_url,
     )
-    report = Report(logger, metrics)
     intake = Intake(capturer=capturer, queue=queue, report=report, completion_types=settings.completion_types)
-    return _Wiring(intake, bucket, reader, report, settings)
+    return App(intake, bucket, reader, report, settings.instances)
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+def handler(event: Any, context: LambdaContext, *, app: App | None = None) -> dict[str, Any]:
     """Capture what an SQS batch or one bare event reports.
 
     Of a batch, returns the messages that go back to the queue, `{"batchItemFailures": …}`. Of one contact event
     or capture request, returns what became of its contact, `{"contact_id", "outcome", "reference_count",
-    "reason"}`, or raises a CaptureError.
+    "reason"}`, or raises a CaptureError. `app` is made from the environment if it is not given.
     """
-    intake, bucket, reader, report, settings = _wire()
+    intake, bucket, reader, report, instances = app or _wire()
     _, _, _, region, account, *_ = context.invoked_function_arn.split(":")
-    scope = Scope(region, account, settings.instances)
+    scope = Scope(region, account, instances)
     time_left = partial(_seconds_left, context)
     calls, throttled_calls = reader.calls, reader.throttled_calls
     bucket.wake()

@@ -1,4 +1,4 @@
-"""The reconcile function: accounts for the completed contacts of the last hours, or of a period of the past."""
+"""The reconcile function: accounts for every completed contact, or marks a period of the past to be searched."""
 
 import os
 from collections.abc import Callable
@@ -12,121 +12,118 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from contact_references.backfill import Backfill, summarize
-from contact_references.connect import group_types
-from contact_references.contact import Instance
-from contact_references.feeding import Feeder
-from contact_references.journal import Journal
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.periods import InvalidPeriodError
-from contact_references.reconcile import Reconciler
-from contact_references.reconcile_report import ReconcileReport
-from contact_references.search import ContactSearch, find_instances
-from contact_references.settings import ReconcileSettings
+from contact_references.aws.capture_queue import RequestQueue
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.pacing import TokenBucket
+from contact_references.aws.search import ContactSearch, find_instances
+from contact_references.aws.worklist import Worklist
+from contact_references.model.contact import Instance
+from contact_references.model.periods import parse_backfill
+from contact_references.reconcile.feeding import Feeder
+from contact_references.reconcile.hours import Hours
+from contact_references.reconcile.rechecks import Rechecks
+from contact_references.reconcile.reconciler import Reconciler
+from contact_references.reconcile.report import ReconcileReport
+from contact_references.reconcile.settings import ReconcileSettings
 
-_SEARCHES_PER_SECOND = 0.5  # the quota of SearchContacts, for the whole account and Region
+_SEARCHES_PER_STEP = 7  # the pages of a span, and those that find it too large
 
 logger = Logger()
 metrics = Metrics()
 
 
-class _Wiring(NamedTuple):
+class App(NamedTuple):
+    """What an execution environment makes once: the parts of reconciling, wired."""
+
     find_instances: Callable[[], list[Instance]]
-    search: ContactSearch
-    feeder: Feeder
+    hours: Hours
     reconciler: Reconciler
-    journal: Journal
+    search: ContactSearch
+    queue: RequestQueue
     report: ReconcileReport
     settings: ReconcileSettings
+    clock: Callable[[], datetime]
 
 
-@cache
-def _wire() -> _Wiring:
-    settings = ReconcileSettings.from_environment(os.environ)
+def wire(settings: ReconcileSettings, *, clock: Callable[[], datetime]) -> App:
+    """Make the parts by the settings, with clients of the SDK's own session."""
     session = boto3.session.Session()
     # Every search is paid for from the bucket, so the SDK must not repeat one by itself.
     once = Config(connect_timeout=2, read_timeout=15, retries={"total_max_attempts": 1})
     patient = Config(connect_timeout=2, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 3})
-    dynamodb = session.client("dynamodb", config=patient)
-    listing = session.client("connect", config=patient)
+    dynamodb, listing = session.client("dynamodb", config=patient), session.client("connect", config=patient)
 
     def find() -> list[Instance]:
-        return sorted(settings.instances or find_instances(listing), key=lambda instance: instance.instance_id)
+        return sorted(settings.instances or find_instances(listing), key=lambda instance: instance.arn)
 
-    search = ContactSearch(session.client("connect", config=once), bucket=TokenBucket(_SEARCHES_PER_SECOND))
-    journal = Journal(dynamodb, settings.table_name, clock=_now)
+    search = ContactSearch(session.client("connect", config=once), bucket=TokenBucket(settings.searches_per_second))
+    ledger = Ledger(dynamodb, settings.table_name, retention=settings.retention, clock=clock)
+    worklist = Worklist(dynamodb, settings.table_name, retention=settings.retention)
     report = ReconcileReport(logger, metrics)
+    queue = RequestQueue(session.client("sqs", config=patient), settings.queue_url)
     feeder = Feeder(
-        session.client("sqs", config=patient),
-        settings.queue_url,
+        queue,
+        worklist,
+        type_lists=settings.type_lists,
         requests_per_second=settings.requests_per_second,
-        calls_a_contact=len(group_types(settings.reference_types)),
         share=settings.backfill_share,
+        clock=clock,
+    )
+    hours = Hours(
+        search=search,
+        ledger=ledger,
+        worklist=worklist,
+        feeder=feeder,
+        report=report,
+        retention=settings.retention,
+        clock=clock,
     )
     reconciler = Reconciler(
-        search=search,
-        ledger=Ledger(dynamodb, settings.table_name),
-        journal=journal,
+        hours=hours,
+        rechecks=Rechecks(ledger=ledger, worklist=worklist, feeder=feeder, report=report, clock=clock),
+        worklist=worklist,
         feeder=feeder,
-        holder=str(uuid4()),
-        retention=settings.retention,
-        report_hour=report.hour,
-        clock=_now,
+        report=report,
+        seconds_per_step=_SEARCHES_PER_STEP / settings.searches_per_second,
+        clock=clock,
     )
-    return _Wiring(find, search, feeder, reconciler, journal, report, settings)
+    return App(find, hours, reconciler, search, queue, report, settings, clock)
+
+
+@cache
+def _wire() -> App:
+    return wire(ReconcileSettings.from_environment(os.environ), clock=lambda: datetime.now(UTC))
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
-    """Find completed contacts that no good capture covers, and put them on the capture queue.
+def handler(event: Any, context: LambdaContext, *, app: App | None = None) -> dict[str, Any]:
+    """Work what is due, or mark a period of the past to be searched.
 
-    `{}` is the last hours and the looks that are due, `{"from", "to", "instanceArn"?}` a period; both wait for room
-    in the queue until the work is done or the time is over. A backfill asks for `{"plan": period, "backfill": name}`,
-    then again and again for each of the windows in the answer, which do not wait.
-
-    Returns `{"done", "wait_seconds", "seen", "already_there", "queued", …}`. Raises InvalidPeriodError at once for a
-    period that can't be reconciled, and a CaptureError for what may succeed later; what was done then is done.
+    `{}` is what the schedule sends; returns `{"outcome", "requested"}`, the number of capture requests, or as outcome
+    that another run is at work. `{"from", "to", "instanceArn"?}` is a backfill: returns `{"hours"}`, their number, and
+    the next runs work them. Raises InvalidPeriodError for anything else, and a CaptureError if something failed: what
+    was done then is done.
     """
-    find, search, feeder, reconciler, journal, report, settings = _wire()
-    sent, calls, throttled_calls = feeder.sent, search.calls, search.throttled_calls
-
-    def time_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
+    app = app or _wire()
+    sent, calls, throttled_calls = app.queue.sent, app.search.calls, app.search.throttled_calls
     try:
-        if event == {}:
-            work = reconciler.recent_work(find(), settings.window)
-            reconciler.run(work, time_left=time_left)
-            result = summarize(work)
-        else:
-            backfill = Backfill(reconciler=reconciler, journal=journal, find_instances=find, clock=_now)
-            result = _reconcile_past(event, backfill, time_left)
-        report.result(result)
-    finally:
-        report.counts(
-            requests=feeder.sent - sent,
-            calls=search.calls - calls,
-            throttled_calls=search.throttled_calls - throttled_calls,
+        instances = app.find_instances()
+        if event != {}:
+            now, retention = app.clock(), app.settings.retention
+            backfill = parse_backfill(event, instances=instances, now=now, retention=retention)
+            return {"hours": app.hours.mark(backfill)}
+        has_run = app.reconciler.run(
+            instances, holder=str(uuid4()), time_left=lambda: context.get_remaining_time_in_millis() / 1000
         )
-    return result
-
-
-def _reconcile_past(event: Any, backfill: Backfill, time_left: Callable[[], float]) -> dict[str, Any]:
-    period = dict(event) if isinstance(event, dict) else {}
-    name, is_plan = period.pop("backfill", None), "plan" in period
-    if is_plan:
-        period = period["plan"]
-    if not isinstance(period, dict) or not period:
-        raise InvalidPeriodError('give {}, or a period such as {"from": "2026-01-01", "to": "2026-02-01"}')
-    if name is None:
-        return backfill.run_period(period, time_left=time_left)
-    return backfill.plan(name, period) if is_plan else backfill.advance_window(name, period, time_left=time_left)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    finally:
+        app.report.publish(
+            requests=app.queue.sent - sent,
+            calls=app.search.calls - calls,
+            throttled_calls=app.search.throttled_calls - throttled_calls,
+        )
+    outcome = "what was due is done, or queued" if has_run else "another run is at work"
+    return {"outcome": outcome, "requested": app.queue.sent - sent}
 
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:

@@ -1,0 +1,92 @@
+"""Asks for the rechecks that are due: contacts of which something may have changed since they were read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import islice
+
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.worklist import Worklist
+from contact_references.model.capture import ContactItem
+from contact_references.model.contact import ContactKey, Instance
+from contact_references.model.events import RECHECK, CaptureRequest
+from contact_references.reconcile.feeding import Feeder
+from contact_references.reconcile.report import ReconcileReport
+
+_AT_ONCE = 25
+_ASK_AGAIN_AFTER = timedelta(hours=6)
+_GIVE_UP_AFTER = timedelta(days=7)
+
+
+class Rechecks:
+    """Asks for rechecks: each again after six hours unless it was done, and for seven days at most."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        worklist: Worklist,
+        feeder: Feeder,
+        report: ReconcileReport,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._worklist = worklist
+        self._feeder = feeder
+        self._report = report
+        self._clock = clock
+
+    def ask_for_due(self, instance: Instance) -> Iterator[None]:
+        """Ask for what is due, some contacts at a step, until there is no slot for more."""
+        keys = self._worklist.find_rechecks(instance, self._clock())
+        while part := list(islice(keys, _AT_ONCE)):
+            if not self._ask(instance, part):
+                return
+            yield
+
+    def _ask(self, instance: Instance, keys: Sequence[ContactKey]) -> bool:
+        """Ask for rechecks of contacts; return whether there was a slot for all."""
+        now = self._clock()
+        due = [
+            item
+            for item in self._ledger.find_items(keys).values()
+            if isinstance(item, ContactItem) and item.due_at and item.due_at <= now and not item.is_expired(now)
+        ]
+        for item in due:
+            if _is_hopeless(item, now) and self._note(item, due_at=None, read_again_at=None):
+                self._report.recheck_given_up(item.contact.key)
+        due = [item for item in due if not _is_hopeless(item, now)]
+        sent = self._feeder.feed([_request(instance, item, now) for item in due])
+        for item in due[:sent]:
+            asked_since = item.recheck_asked_since or now
+            self._note(
+                item, due_at=now + _ASK_AGAIN_AFTER, read_again_at=item.read_again_at, recheck_asked_since=asked_since
+            )
+        return sent == len(due)
+
+    def _note(
+        self,
+        item: ContactItem,
+        *,
+        due_at: datetime | None,
+        read_again_at: datetime | None,
+        recheck_asked_since: datetime | None = None,
+    ) -> bool:
+        noted = replace(
+            item,
+            due_at=due_at,
+            read_again_at=read_again_at,
+            recheck_asked_since=recheck_asked_since,
+            version=item.version + 1,
+        )
+        # Refused if the contact was captured meanwhile: then what is due has been said anew.
+        return self._ledger.confirm(noted, over=item)
+
+
+def _is_hopeless(item: ContactItem, now: datetime) -> bool:
+    return item.recheck_asked_since is not None and item.recheck_asked_since + _GIVE_UP_AFTER <= now
+
+
+def _request(instance: Instance, item: ContactItem, now: datetime) -> CaptureRequest:
+    is_full = item.read_again_at is not None and item.read_again_at <= now
+    return CaptureRequest(instance_arn=instance.arn, contact=item.contact, reason=RECHECK, time=now, is_full=is_full)
