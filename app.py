@@ -1,10 +1,12 @@
 """The CDK app: reads the context, checks it, composes the stacks."""
 
+import json
 import sys
+from pathlib import Path
 
 import aws_cdk as cdk
 
-from infra.capture import CaptureStack
+from infra.capture import CaptureStack, share_rate
 from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
@@ -19,11 +21,14 @@ def build(app: cdk.App) -> None:
     Raises:
         InvalidSettingsError: The app's context does not describe a deployment.
     """
-    settings = Settings.from_context(app.node.get_all_context())
+    defaults = json.loads(Path(__file__).with_name("cdk.json").read_text(encoding="utf-8"))["context"]
+    settings = Settings.from_context(app.node.get_all_context(), defaults=defaults)
+    rate = share_rate(settings.connect_requests_per_second)
     prefix = f"ContactReferences-{settings.stage}"
-    storage = StorageStack(app, f"{prefix}-Storage", settings=settings)
-    capture = CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage)
-    ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage, queues=capture.queues)
+    hidden = cdk.Duration.seconds(rate.visibility_timeout_seconds)
+    storage = StorageStack(app, f"{prefix}-Storage", settings=settings, visibility_timeout=hidden)
+    CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage, rate=rate)
+    ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

@@ -19,13 +19,7 @@ LAMBDAS = Path(__file__).parent.parent / "lambdas"
 LOCK_FILE = "requirements.txt"
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
-    "dynamodb": {
-        "BatchGetItem",
-        "PutItem",
-        "Query",
-        "TransactWriteItems",
-        "UpdateItem",
-    },
+    "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
     "s3": {"HeadBucket", "PutObject"},  # the former is the SDK's own, to find a bucket's Region
     "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
 }

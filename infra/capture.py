@@ -1,7 +1,8 @@
-"""What captures: the rule, the queue with its dead letters, the function between the queue and the stores."""
+"""What captures: the rule that fills the queue, and the function between the queue and the stores."""
 
+import json
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -16,7 +17,7 @@ from infra.settings import Settings
 from infra.storage import StorageStack
 
 _BATCH_SIZE = 25
-_BATCHING_WINDOW_SECONDS = 10
+_BATCHING_WINDOW_SECONDS = 1
 
 
 class RateShare(NamedTuple):
@@ -27,6 +28,11 @@ class RateShare(NamedTuple):
     """Of one execution environment."""
     timeout_seconds: int
     """In which an execution environment gets through a full batch at that rate."""
+
+    @property
+    def visibility_timeout_seconds(self) -> int:
+        """For which the queue hides a message: what Lambda asks for, six times its timeout and the batching window."""
+        return 6 * self.timeout_seconds + _BATCHING_WINDOW_SECONDS
 
 
 def share_rate(requests_per_second: float) -> RateShare:
@@ -55,57 +61,32 @@ def share_rate(requests_per_second: float) -> RateShare:
 class CaptureStack(cdk.Stack):
     """The stack that can be thrown away and deployed again: from a completed contact to the stores."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack, rate: RateShare
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
             description="References of completed Amazon Connect contacts: what captures them",
         )
-        rate = share_rate(settings.connect_requests_per_second)
-        self.queues = ContactQueue(self, "Queue", consumer_timeout_seconds=rate.timeout_seconds)
-        CompletionRule(self, "Rule", settings=settings, queues=self.queues)
-        capture = CaptureFunction(self, "Capture", settings=settings, storage=storage, queues=self.queues, rate=rate)
-        cdk.CfnOutput(self, "QueueUrl", value=self.queues.queue.queue_url)
-        cdk.CfnOutput(self, "DeadLetterQueueUrl", value=self.queues.dead_letters.queue_url)
+        CompletionRule(self, "Rule", settings=settings, storage=storage)
+        capture = CaptureFunction(self, "Capture", settings=settings, storage=storage, rate=rate)
         cdk.CfnOutput(self, "CaptureFunctionName", value=capture.function.function_name)
-
-
-class ContactQueue(Construct):
-    """Completed contacts waiting for their turn, and one queue for those that nobody can take."""
-
-    def __init__(self, scope: Construct, construct_id: str, *, consumer_timeout_seconds: int) -> None:
-        super().__init__(scope, construct_id)
-        # SQS's own key: EventBridge can't use the account's AWS-managed one.
-        self.dead_letters = sqs.Queue(
-            self,
-            "DeadLetters",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=cdk.Duration.days(14),
-        )
-        self.queue = sqs.Queue(
-            self,
-            "Contacts",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=cdk.Duration.days(14),
-            # What Lambda asks for: six times the function's timeout and the batching window.
-            visibility_timeout=cdk.Duration.seconds(6 * consumer_timeout_seconds + _BATCHING_WINDOW_SECONDS),
-            # The function hands a failed contact back for 7.5 to 15 minutes once its back-off has grown: 200
-            # receives are 25 to 50 hours, twice a 12-hour outage, and well within the 14 days of retention.
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=200),
-        )
 
 
 class CompletionRule(Construct):
     """EventBridge's part: contact events that mean completion go to the queue."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, queues: ContactQueue) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
         super().__init__(scope, construct_id)
         detail: dict[str, list[str]] = {"eventType": list(settings.completion_event_types)}
         if settings.instance_arns:
             detail["instanceArn"] = [spelling for arn in settings.instance_arns for spelling in (arn, _misspell(arn))]
-        self.rule = events.Rule(
+        # Imported: a target writes its rule's name into the policy of any other queue, and so the storage stack would
+        # depend on this one. What the policy allows instead stands in infra/queues.py.
+        queue = sqs.Queue.from_queue_arn(self, "Contacts", storage.queue.queue_arn)
+        dead_letters = sqs.Queue.from_queue_arn(self, "DeadLetters", storage.dead_letters.queue_arn)
+        rule = events.Rule(
             self,
             "Completed",
             event_pattern=events.EventPattern(
@@ -116,13 +97,16 @@ class CompletionRule(Construct):
             ),
             targets=[
                 targets.SqsQueue(
-                    queues.queue,
-                    dead_letter_queue=queues.dead_letters,
+                    queue,
+                    dead_letter_queue=dead_letters,
                     max_event_age=cdk.Duration.hours(24),
                     retry_attempts=185,
                 )
             ],
         )
+        # Short, so that the rule's name begins with all of the stack's, by which the queues' policy knows it:
+        # EventBridge allows 64 characters, and CloudFormation makes a longer name fit by cutting either part.
+        cast("events.CfnRule", rule.node.default_child).override_logical_id("Rule")
 
 
 def _misspell(instance_arn: str) -> str:
@@ -144,7 +128,6 @@ class CaptureFunction(PythonFunction):
         *,
         settings: Settings,
         storage: StorageStack,
-        queues: ContactQueue,
         rate: RateShare,
     ) -> None:
         super().__init__(
@@ -153,15 +136,16 @@ class CaptureFunction(PythonFunction):
             settings=settings,
             handler="capture.handler.handler",
             timeout=cdk.Duration.seconds(rate.timeout_seconds),
-            statements=_statements(settings=settings, storage=storage, queues=queues),
+            statements=_statements(settings=settings, storage=storage),
             environment={
                 "TABLE_NAME": storage.table.table_name,
                 "BUCKET_NAME": storage.bucket.bucket_name,
-                "QUEUE_URL": queues.queue.queue_url,
-                "DEAD_LETTER_QUEUE_URL": queues.dead_letters.queue_url,
+                "QUEUE_URL": storage.queue.queue_url,
+                "DEAD_LETTER_QUEUE_URL": storage.dead_letters.queue_url,
                 "INSTANCE_ARNS": ",".join(settings.instance_arns),
                 "COMPLETION_EVENT_TYPES": ",".join(settings.completion_event_types),
-                "REFERENCE_TYPES": ",".join(settings.reference_types),
+                "REFERENCE_TYPES": json.dumps(settings.reference_types, separators=(",", ":")),
+                "AUDIT_SHARE": f"{settings.audit_share:g}",
                 "REQUESTS_PER_SECOND": f"{rate.requests_per_second:g}",
                 "RETENTION_DAYS": str(settings.retention_days),
             },
@@ -170,7 +154,7 @@ class CaptureFunction(PythonFunction):
             self,
             "Source",
             target=self.function,
-            event_source_arn=queues.queue.queue_arn,
+            event_source_arn=storage.queue.queue_arn,
             batch_size=_BATCH_SIZE,
             max_batching_window=cdk.Duration.seconds(_BATCHING_WINDOW_SECONDS),
             max_concurrency=rate.concurrency,
@@ -178,7 +162,7 @@ class CaptureFunction(PythonFunction):
         )
 
 
-def _statements(*, settings: Settings, storage: StorageStack, queues: ContactQueue) -> list[iam.PolicyStatement]:
+def _statements(*, settings: Settings, storage: StorageStack) -> list[iam.PolicyStatement]:
     return [
         allow(["connect:ListContactReferences"], *(f"{instance}/contact/*" for instance in instance_arns(settings))),
         allow(
@@ -188,20 +172,19 @@ def _statements(*, settings: Settings, storage: StorageStack, queues: ContactQue
                 "sqs:GetQueueAttributes",
                 "sqs:ChangeMessageVisibility",
             ],
-            queues.queue.queue_arn,
+            storage.queue.queue_arn,
         ),
-        allow(["sqs:SendMessage"], queues.dead_letters.queue_arn),
+        allow(["sqs:SendMessage"], storage.dead_letters.queue_arn),
         allow(["s3:PutObject"], storage.bucket.arn_for_objects("captures/*")),
         allow(["kms:GenerateDataKey", "kms:Decrypt"], storage.key.key_arn, via="s3"),
-        # A transaction is authorized as the item actions in it.
+        # A batch is an action of its own, for what it deletes too.
         allow(
             [
                 "dynamodb:BatchGetItem",
                 "dynamodb:Query",
+                "dynamodb:BatchWriteItem",
                 "dynamodb:PutItem",
                 "dynamodb:UpdateItem",
-                "dynamodb:DeleteItem",
-                "dynamodb:ConditionCheckItem",
             ],
             storage.table.table_arn,
         ),

@@ -16,8 +16,8 @@ from infra.storage import StorageStack
 class PythonFunction(Construct):
     """A handler of lambdas/ as a Lambda function, with a role and a log group that only it uses.
 
-    The role may do what the statements say, write its log and send traces. `retry_attempts` is how often Lambda
-    repeats an asynchronous invocation that failed, its own default if None.
+    The role may do what the statements say and write its log. The log is kept a year in production,
+    else a month.
     """
 
     def __init__(
@@ -30,10 +30,14 @@ class PythonFunction(Construct):
         timeout: cdk.Duration,
         statements: Iterable[iam.PolicyStatement],
         environment: Mapping[str, str],
-        retry_attempts: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        log_group = make_log_group(self, settings=settings)
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            retention=logs.RetentionDays.ONE_YEAR if settings.is_production else logs.RetentionDays.ONE_MONTH,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for statement in statements:
             role.add_to_policy(statement)
@@ -47,10 +51,10 @@ class PythonFunction(Construct):
             architecture=lambda_.Architecture.ARM_64,
             memory_size=256,
             timeout=timeout,
-            tracing=lambda_.Tracing.ACTIVE,
+            # Lambda's own traces say what its REPORT lines do, and cost as much as all of a contact's writes.
+            tracing=lambda_.Tracing.DISABLED,
             role=role,
             log_group=log_group,
-            retry_attempts=retry_attempts,
             environment={
                 **environment,
                 "POWERTOOLS_SERVICE_NAME": "contact-references",
@@ -64,16 +68,6 @@ class PythonFunction(Construct):
                 reason="The asset's bytecode is Python 3.13's, and 3.13 is what the tests run on",
             )
         )
-
-
-def make_log_group(scope: Construct, *, settings: Settings) -> logs.LogGroup:
-    """Return the log group of a construct: kept a year in production, else a month."""
-    return logs.LogGroup(
-        scope,
-        "Log",
-        retention=logs.RetentionDays.ONE_YEAR if settings.is_production else logs.RetentionDays.ONE_MONTH,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
 
 
 # Written out: the constructs' grant methods give actions that no function here uses.

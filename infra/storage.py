@@ -1,4 +1,4 @@
-"""What holds data: the ledger's table, the lake's bucket, and the key that encrypts both."""
+"""What holds data: the ledger's table, the lake's bucket, the key that encrypts both, and the queues."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
@@ -6,6 +6,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.queues import ContactQueues
 from infra.settings import Settings
 
 
@@ -13,10 +14,12 @@ class StorageStack(cdk.Stack):
     """The stack that is never thrown away: in stage `prod` it is protected and its data outlives it.
 
     In other stages the data goes with the stack. CloudFormation deletes no bucket that has objects: empty it
-    first, versions included.
+    first, versions included. A message stays hidden for `visibility_timeout` once it is received.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, visibility_timeout: cdk.Duration
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -33,12 +36,20 @@ class StorageStack(cdk.Stack):
         )
         self.table = Ledger(self, "Ledger", key=self.key, removal=removal).table
         self.bucket = Lake(self, "Lake", key=self.key, removal=removal, retention_days=settings.retention_days).bucket
+        queues = ContactQueues(
+            self, "Queues", settings=settings, visibility_timeout=visibility_timeout, removal=removal
+        )
+        self.queue, self.dead_letters = queues.queue, queues.dead_letters
         cdk.CfnOutput(self, "TableName", value=self.table.table_name)
         cdk.CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
+        cdk.CfnOutput(self, "QueueUrl", value=self.queue.queue_url)
+        cdk.CfnOutput(self, "QueueArn", value=self.queue.queue_arn)
+        cdk.CfnOutput(self, "DeadLetterQueueUrl", value=self.dead_letters.queue_url)
+        cdk.CfnOutput(self, "DeadLetterQueueArn", value=self.dead_letters.queue_arn)
 
 
 class Ledger(Construct):
-    """The table that one contact is looked up in, one value (index `by_value`), and what to read again (`by_due`)."""
+    """The table that one contact is looked up in, one value (index `by_value`), and what is due (`by_due`)."""
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey, removal: cdk.RemovalPolicy) -> None:
         super().__init__(scope, construct_id)
@@ -65,14 +76,14 @@ class Ledger(Construct):
         self.table.add_global_secondary_index(
             index_name="by_value",
             partition_key=text("value_key"),
-            sort_key=text("completed_at"),
+            sort_key=text("value_at"),
             projection_type=dynamodb.ProjectionType.ALL,
         )
-        # Sparse: only CONTACT items whose references may still change have its keys, which are all that a search needs.
+        # Sparse: only what is due has its keys. A moment behind, so what it names is read by key before it is worked.
         self.table.add_global_secondary_index(
             index_name="by_due",
-            partition_key=text("settle_state"),
-            sort_key=text("look_again_at"),
+            partition_key=text("due_key"),
+            sort_key=text("due_at"),
             projection_type=dynamodb.ProjectionType.KEYS_ONLY,
         )
 

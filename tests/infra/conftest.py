@@ -66,8 +66,6 @@ class Deployment:
                 resolved = self.resolve(value).split(separator)[index]
             case {"Fn::GetAtt": [name, "Arn"]}:
                 resolved = self._arn(name)
-            case {"Ref": name} if name in self.all("AWS::StepFunctions::StateMachine"):
-                resolved = self._arn(name)
             case {"Ref": name}:
                 resolved = _PSEUDO_PARAMETERS.get(name, name)
             case _:
@@ -79,14 +77,12 @@ class Deployment:
         (kind,) = [each["Resources"][name]["Type"] for each in templates if name in each["Resources"]]
         arn: str = {
             "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:111122223333:{}",
-            "AWS::Events::Rule": "arn:aws:events:us-east-1:111122223333:rule/{}",
             "AWS::S3::Bucket": "arn:aws:s3:::{}",
             "AWS::DynamoDB::Table": "arn:aws:dynamodb:us-east-1:111122223333:table/{}",
             "AWS::KMS::Key": "arn:aws:kms:us-east-1:111122223333:key/{}",
             "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:111122223333:log-group:{}:*",
             "AWS::IAM::Role": "arn:aws:iam::111122223333:role/{}",
             "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:111122223333:function:{}",
-            "AWS::StepFunctions::StateMachine": "arn:aws:states:us-east-1:111122223333:stateMachine:{}",
         }[kind]
         return arn.format(name)
 
@@ -117,13 +113,15 @@ def production(context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         "stage": "prod",
         "instanceArns": INSTANCE_ARN,
         "completionEventTypes": "COMPLETED,DISCONNECTED",
-        "referenceTypes": "URL,ATTACHMENT",
+        "referenceTypes": '{"VOICE": ["URL"], "*": ["URL", "ATTACHMENT"]}',
+        "auditShare": "0.125",
         "connectRequestsPerSecond": "40",
+        "searchRequestsPerSecond": "0.5",
+        "backfillShare": "0.25",
+        "reconcileEveryMinutes": "1",
+        "announce": "true",
         "retentionDays": "365",
         "alarmEmail": "contact-centre@example.com",
-        "reconcileEveryMinutes": "60",
-        "reconcileWindowHours": "24",
-        "backfillShare": "0.25",
     }
     return _synthesize({**context, **options}, tmp_path_factory.mktemp("production"))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contact_references.settings import CaptureSettings
+from contact_references.capture.settings import CaptureSettings
 from infra.capture import share_rate
 
 INSTANCE_ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
@@ -17,6 +17,12 @@ def queues(deployment: Any) -> tuple[str, str]:
     ]
     (dead,) = set(deployment.all("AWS::SQS::Queue")) - {queue}
     return queue, dead
+
+
+def environment(deployment: Any) -> dict[str, str]:
+    function = deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]
+    variables: dict[str, str] = deployment.resolve(function["Environment"]["Variables"])
+    return variables
 
 
 def arn(deployment: Any, logical_id: str) -> Any:
@@ -55,15 +61,27 @@ def test_an_event_that_cannot_be_delivered_is_retried_for_a_day_and_then_kept(de
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
 
-def test_only_the_rule_may_send_to_either_queue(default: Any) -> None:
-    (rule,) = default.all("AWS::Events::Rule")
-    for queue in queues(default):
-        (allowed,) = [each for each in policy_of(default, queue) if each["Effect"] == "Allow"]
+def test_only_rules_of_the_capture_stack_may_send_to_either_queue(default: Any, production: Any) -> None:
+    for deployment, stage in ((default, "dev"), (production, "prod")):
+        for queue in queues(deployment):
+            (allowed,) = [each for each in policy_of(deployment, queue) if each["Effect"] == "Allow"]
+            rules = f"arn:aws:events:us-east-1:111122223333:rule/ContactReferences-{stage}-Capture-*"
 
-        assert "sqs:SendMessage" in allowed["Action"]
-        assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
-        assert allowed["Resource"] == arn(default, queue)
-        assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": arn(default, rule)}}
+            assert allowed["Action"] == "sqs:SendMessage"
+            assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+            assert allowed["Resource"] == arn(deployment, queue)
+            assert allowed["Condition"] == {
+                "ArnLike": {"aws:SourceArn": rules},
+            }
+
+
+def test_the_rule_s_name_begins_with_its_stack_s_for_every_stage(default: Any) -> None:
+    (rule,) = default.all("AWS::Events::Rule", stack="capture")
+    longest_stage = "a23456789-123456"
+    suffix_of_cloudformation = "-ABCDEFGHIJKLM"
+
+    assert "Name" not in default.only("AWS::Events::Rule")["Properties"]
+    assert len(f"ContactReferences-{longest_stage}-Capture-{rule}{suffix_of_cloudformation}") <= 64
 
 
 def test_queues_refuse_plain_http_and_encrypt_with_sqs_s_own_key(default: Any) -> None:
@@ -105,7 +123,7 @@ def test_the_queue_feeds_the_function_in_batches_that_fail_in_part(default: Any)
     source = default.resolve(default.only("AWS::Lambda::EventSourceMapping")["Properties"])
 
     assert (source["EventSourceArn"], source["FunctionName"]) == (arn(default, queue), function)
-    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (25, 10)
+    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (25, 1)
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -133,24 +151,57 @@ def test_the_shares_never_exceed_the_rate_and_a_full_batch_fits_its_timeout(rate
     assert share.timeout_seconds * share.requests_per_second >= 2 * 25 * 2 * 2 - 1e-6
 
 
-def test_the_function_can_read_the_environment_that_it_is_given(default: Any, production: Any) -> None:
-    for deployment, instances, days in ((default, 0, None), (production, 1, 365)):
-        queue, dead = queues(deployment)
-        (table,) = deployment.all("AWS::DynamoDB::Table")
-        (bucket,) = deployment.all("AWS::S3::Bucket")
-        variables = deployment.resolve(
-            deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]["Environment"]["Variables"]
-        )
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "default",
+            {
+                "INSTANCE_ARNS": "",
+                "COMPLETION_EVENT_TYPES": "COMPLETED",
+                "REFERENCE_TYPES": '{"*":["URL","NUMBER","STRING","DATE","EMAIL","ATTACHMENT","CONTACT_ANALYSIS",'
+                '"EMAIL_MESSAGE","EMAIL_MESSAGE_PLAIN_TEXT","EMAIL_MESSAGE_REDACTED",'
+                '"EMAIL_MESSAGE_PLAIN_TEXT_REDACTED"]}',
+                "AUDIT_SHARE": "0.01",
+                "REQUESTS_PER_SECOND": "4",
+                "RETENTION_DAYS": "0",
+            },
+        ),
+        (
+            "production",
+            {
+                "INSTANCE_ARNS": INSTANCE_ARN,
+                "COMPLETION_EVENT_TYPES": "COMPLETED,DISCONNECTED",
+                "REFERENCE_TYPES": '{"VOICE":["URL"],"*":["URL","ATTACHMENT"]}',
+                "AUDIT_SHARE": "0.125",
+                "REQUESTS_PER_SECOND": "4",
+                "RETENTION_DAYS": "365",
+            },
+        ),
+    ],
+)
+def test_the_function_is_told_the_stores_the_queues_and_the_settings(
+    name: str, settings: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    deployment = request.getfixturevalue(name)
+    queue, dead = queues(deployment)
+    (table,) = deployment.all("AWS::DynamoDB::Table")
+    (bucket,) = deployment.all("AWS::S3::Bucket")
 
-        settings = CaptureSettings.from_environment(variables)
+    assert environment(deployment) == settings | {
+        "TABLE_NAME": table,
+        "BUCKET_NAME": bucket,
+        "QUEUE_URL": queue,
+        "DEAD_LETTER_QUEUE_URL": dead,
+        "POWERTOOLS_SERVICE_NAME": "contact-references",
+        "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
 
-        assert (settings.table_name, settings.bucket_name) == (table, bucket)
-        assert (settings.queue_url, settings.dead_letter_queue_url) == (queue, dead)
-        assert len(settings.instances) == instances
-        assert (settings.retention and settings.retention.days) == days
-    assert set(settings.reference_types) == {"URL", "ATTACHMENT"}
-    assert variables["POWERTOOLS_SERVICE_NAME"] == "contact-references"
-    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == "ContactReferences"
+
+@pytest.mark.parametrize("name", ["default", "production"])
+def test_the_function_can_read_the_environment_that_it_is_given(name: str, request: pytest.FixtureRequest) -> None:
+    assert CaptureSettings.from_environment(environment(request.getfixturevalue(name)))
 
 
 def test_the_function_runs_what_the_asset_holds(default: Any) -> None:
@@ -158,7 +209,7 @@ def test_the_function_runs_what_the_asset_holds(default: Any) -> None:
 
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
     assert function["Handler"] == "capture.handler.handler"
-    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert "TracingConfig" not in function
 
 
 def test_logs_are_kept_longer_in_production(default: Any, production: Any) -> None:

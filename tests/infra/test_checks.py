@@ -13,8 +13,7 @@ WILDCARDS = {
     r"arn:[^*]*:instance/\*": "no instance named means every one of the account and Region",
     r"[^*]*LakeBucket[^*]*/captures/\*": "objects get their names at run time",
     r"<ReconcileFunction[^*]*\.Arn>:\*": "versions and aliases of the one function, which is granted whole",
-    r"arn:[^*]*:execution:[^*]*StateMachine[^*]*(:|/\*:)\*": "executions get their names at run time",
-    r"\*": "X-Ray, log deliveries, and the lists of instances and directories have no resources to name",
+    r"\*": "X-Ray, and the lists of instances and directories, have no resources to name",
 }
 
 

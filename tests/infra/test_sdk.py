@@ -142,8 +142,11 @@ def test_the_cases_are_more_than_empty_calls(reports: tuple[Any, Any]) -> None:
 
     assert "referenceTypes=URL" in calls["connect ListContactReferences 0"]["sent"]["url"]
     assert len(references) == 11
-    assert "TransactionCanceledException of the client's exceptions" in kinds
-    assert "ConditionExpression" in calls["dynamodb TransactWriteItems 0"]["sent"]["body"]
+    assert "ConditionalCheckFailedException of the client's exceptions" in kinds
+    assert "ReturnValuesOnConditionCheckFailure" in calls["dynamodb PutItem 0"]["sent"]["body"]
+    assert "DeleteRequest" in calls["dynamodb BatchWriteItem 0"]["sent"]["body"]
+    assert "TimeRange" in calls["connect SearchContacts 0"]["sent"]["body"]
+    assert "DelaySeconds" in calls["sqs SendMessageBatch 0"]["sent"]["body"]
 
 
 def test_the_pruned_sdk_finds_the_same_endpoints_in_every_partition(reports: tuple[Any, Any]) -> None:
@@ -159,5 +162,5 @@ def test_every_operation_that_the_functions_name_is_kept() -> None:
     attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
-    assert {"list_contact_references", "transact_write_items", "query"} <= (attributes | texts) & known
+    assert {"search_contacts", "batch_write_item", "query"} <= (attributes | texts) & known
     assert (attributes | texts) & known <= kept

@@ -1,8 +1,9 @@
+import json
 from typing import Any
 
 import pytest
 
-HELD = ["AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key"]
+HELD = ["AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::SQS::Queue"]
 
 
 def test_the_ledger_has_the_contract_s_keys_and_indexes(default: Any) -> None:
@@ -17,15 +18,15 @@ def test_the_ledger_has_the_contract_s_keys_and_indexes(default: Any) -> None:
             "IndexName": "by_value",
             "KeySchema": [
                 {"AttributeName": "value_key", "KeyType": "HASH"},
-                {"AttributeName": "completed_at", "KeyType": "RANGE"},
+                {"AttributeName": "value_at", "KeyType": "RANGE"},
             ],
             "Projection": {"ProjectionType": "ALL"},
         },
         {
             "IndexName": "by_due",
             "KeySchema": [
-                {"AttributeName": "settle_state", "KeyType": "HASH"},
-                {"AttributeName": "look_again_at", "KeyType": "RANGE"},
+                {"AttributeName": "due_key", "KeyType": "HASH"},
+                {"AttributeName": "due_at", "KeyType": "RANGE"},
             ],
             "Projection": {"ProjectionType": "KEYS_ONLY"},
         },
@@ -86,9 +87,8 @@ def test_with_retention_objects_expire_and_their_versions_follow(production: Any
 
 @pytest.mark.parametrize("kind", HELD)
 def test_in_production_data_outlives_its_stack(production: Any, kind: str) -> None:
-    resource = production.only(kind)
-
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    for resource in production.all(kind, stack="storage").values():
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
 def test_in_production_table_and_stack_are_protected_from_deletion(production: Any) -> None:
@@ -98,18 +98,28 @@ def test_in_production_table_and_stack_are_protected_from_deletion(production: A
 
 @pytest.mark.parametrize("kind", HELD)
 def test_elsewhere_data_goes_with_its_stack(default: Any, kind: str) -> None:
-    assert default.only(kind)["DeletionPolicy"] == "Delete"
-    assert not default.only(kind)["Properties"].get("DeletionProtectionEnabled")
+    for resource in default.all(kind, stack="storage").values():
+        assert resource["DeletionPolicy"] == "Delete"
+        assert not resource["Properties"].get("DeletionProtectionEnabled")
+
+
+def test_all_that_holds_data_is_in_the_storage_stack_which_depends_on_no_other(production: Any) -> None:
+    storage = production.app.node.find_child("ContactReferences-prod-Storage")
+
+    assert [len(production.all(kind, stack="storage")) for kind in HELD] == [1, 1, 1, 2]
+    for other in ("capture", "reconcile"):
+        assert [len(production.all(kind, stack=other)) for kind in HELD] == [0, 0, 0, 0]
+        resources = getattr(production, other)["Resources"].values()
+        assert {each.get("DeletionPolicy", "Delete") for each in resources} == {"Delete"}
+    assert storage.dependencies == []
+    assert "Fn::ImportValue" not in json.dumps(production.storage)
 
 
 def test_names_are_cloudformation_s_and_tags_say_whose_they_are(default: Any) -> None:
     named = {"TableName", "BucketName", "QueueName", "FunctionName", "LogGroupName", "RoleName", "Name"}
-    named |= {"StateMachineName"}
-    templates = (default.storage, default.capture, default.reconcile)
 
-    for resource in [resource for template in templates for resource in template["Resources"].values()]:
-        # Their FunctionName points to one.
-        is_reference = resource["Type"] in {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"}
+    for resource in [*default.storage["Resources"].values(), *default.capture["Resources"].values()]:
+        is_reference = resource["Type"] == "AWS::Lambda::EventSourceMapping"  # whose FunctionName points to one
         assert is_reference or not named & set(resource["Properties"]), resource["Type"]
     assert {"Key": "stage", "Value": "dev"} in default.only("AWS::DynamoDB::Table")["Properties"]["Tags"]
     assert {"Key": "project", "Value": "contact-references"} in default.only("AWS::S3::Bucket")["Properties"]["Tags"]
@@ -120,11 +130,23 @@ def test_outputs_have_the_contract_s_names(default: Any) -> None:
         "TableName",
         "BucketName",
         "QueueUrl",
+        "QueueArn",
         "DeadLetterQueueUrl",
+        "DeadLetterQueueArn",
         "CaptureFunctionName",
         "ReconcileFunctionName",
-        "BackfillStateMachineArn",
     }
+
+
+def test_outputs_of_the_queues_are_their_urls_and_arns(default: Any) -> None:
+    (queue,) = [name for name, each in default.all("AWS::SQS::Queue").items() if "RedrivePolicy" in each["Properties"]]
+    (dead,) = set(default.all("AWS::SQS::Queue")) - {queue}
+    outputs = {name: output["Value"] for name, output in default.outputs.items()}
+
+    assert [outputs["QueueUrl"], outputs["DeadLetterQueueUrl"]] == [{"Ref": queue}, {"Ref": dead}]
+    assert [outputs["QueueArn"], outputs["DeadLetterQueueArn"]] == [
+        {"Fn::GetAtt": [id_, "Arn"]} for id_ in (queue, dead)
+    ]
 
 
 def test_templates_are_the_same_for_every_account_and_region(default: Any) -> None:

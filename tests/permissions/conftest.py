@@ -20,7 +20,13 @@ from tests.system.conftest import Contacts
 
 @pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with start(tmp_path_factory.mktemp("permissions"), launcher="tests.permissions.launcher") as running:
+    with start(
+        tmp_path_factory.mktemp("permissions"),
+        launcher="tests.permissions.launcher",
+        # At the default rate a search waits four seconds, which would be most of the time here.
+        context={"searchRequestsPerSecond": "20"},
+        quotas={"SearchContacts": 40},
+    ) as running:
         yield running
 
 
