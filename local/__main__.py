@@ -4,13 +4,15 @@ import argparse
 import signal
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
+from local.coverage import HOUR, count_captured_since, last_day, list_instances, show_coverage
 from local.delivery import deliver, read_event
 from local.demo import run_demo
-from local.emulator import LocalSystemError
+from local.emulator import INSTANCE_ARN, LocalSystemError
 from local.progress import make_console, show_backfill, show_drain
-from local.reconciling import describe, reconcile, start_backfill
+from local.reconciling import has_run, read_moment, reconcile
 from local.system import DIRECTORY, System, find, start
 
 _EXAMPLES = """\
@@ -19,8 +21,45 @@ examples:
   python -m local up                                keep a system running until Ctrl-C, then in another terminal:
   python -m local send events/completed-voice.json  put an event on its bus, and see what becomes of it
   python -m local invoke events/completed-voice.json  run the deployed capture function by hand
-  python -m local reconcile                         capture contacts of the last hours that no event told of
-  python -m local backfill --from 2026-03-01 --to 2026-03-03  the same for a period, by the state machine
+  python -m local reconcile                         find and capture contacts whose events never came
+  python -m local coverage                          see which hours are accounted for, and what is missing
+  python -m local backfill --from 2026-10-01 --to 2026-10-03  the same for a period of the past
+"""
+
+_RECONCILE = """\
+Run the deployed reconcile function as its schedule does: the hours that are due are searched, contacts without a
+capture are asked for, and those that may have changed are asked for again. The first run begins with the last day.
+"""
+_RECONCILE_EXAMPLES = """\
+examples:
+  python -m local reconcile            and see what came of it
+  python -m local reconcile --wait 5   without waiting long for the queue
+exit status: 0 if all is done; 1 if another run is at work, it failed, or messages are left in the queue
+"""
+
+_BACKFILL = """\
+Mark the hours of a period as due, and run the reconcile function until each was visited and what was asked for is
+captured. Ctrl-C ends only this command: the hours stay due, and any run goes on with them. The same period again costs
+searches only, as what is captured is not asked for.
+"""
+_BACKFILL_EXAMPLES = f"""\
+examples:
+  python -m local backfill --from 2026-10-01 --to 2026-11-01
+  python -m local backfill --from 2026-10-01T08:00Z --to 2026-10-01T12:00Z \\
+      --instance {INSTANCE_ARN}
+exit status: 0 if all is done; 1 if the period is refused, a run failed, or messages are left in the queue
+"""
+
+_COVERAGE = """\
+Show what is known of each hour: completed contacts, those captured, those missing when it was visited last. An hour is
+open until nothing is missing and late entries had their time; it is given up if something asked for is missing for
+seven days.
+"""
+_COVERAGE_EXAMPLES = f"""\
+examples:
+  python -m local coverage                    the last day
+  python -m local coverage --day 2026-10-02   one day, in UTC
+  python -m local coverage --instance {INSTANCE_ARN}
 """
 
 
@@ -64,35 +103,64 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("file", type=Path, metavar="FILE", help="its payload, as in events/")
     invoke.set_defaults(command=_invoke)
 
-    again = commands.add_parser(
-        "reconcile", help="find and capture contacts that were missed, of the last hours or a period"
-    )
-    _add_period(again, is_required=False)
-    again.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for the queue (%(default)g)")
-    again.set_defaults(command=_reconcile)
-
-    backfill = commands.add_parser(
-        "backfill", help="walk a past period a day at a time with the state machine, to its end"
-    )
-    _add_period(backfill, is_required=True)
-    backfill.set_defaults(command=_backfill)
+    _add_reconciling(commands)
 
     demo = commands.add_parser("demo", help="play a small day from deployment to rows, and check that all is there")
     demo.set_defaults(command=lambda options: run_demo(options.directory / "demo"))
     return parser
 
 
-def _add_period(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
-    what = "UTC, such as 2026-03-02 or 2026-03-02T09:30Z"
-    parser.add_argument(
-        "--from", dest="start", metavar="TIME", required=is_required, help=f"when the period begins; {what}"
+def _add_reconciling(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def add(name: str, *, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
+        raw = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(name, help=summary, description=description, epilog=examples, formatter_class=raw)
+
+    again = add(
+        "reconcile",
+        summary="find contacts whose events never came, and capture them",
+        description=_RECONCILE,
+        examples=_RECONCILE_EXAMPLES,
     )
-    parser.add_argument("--to", dest="end", metavar="TIME", required=is_required, help="when it ends, likewise")
+    again.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for the queue (%(default)g)")
+    again.set_defaults(command=_reconcile)
+
+    backfill = add(
+        "backfill",
+        summary="do the same for a period of the past, and show progress",
+        description=_BACKFILL,
+        examples=_BACKFILL_EXAMPLES,
+    )
+    what = "date or time, UTC unless it says otherwise"
+    backfill.add_argument("--from", dest="start", type=_time, metavar="TIME", required=True, help=f"begin: {what}")
+    backfill.add_argument("--to", dest="end", type=_time, metavar="TIME", required=True, help="end, likewise")
+    backfill.add_argument("--instance", metavar="ARN", help="only this instance (all of them)")
+    backfill.add_argument("--wait", type=float, default=900, metavar="SECONDS", help="for the queue (%(default)g)")
+    backfill.set_defaults(command=_backfill)
+
+    coverage = add(
+        "coverage",
+        summary="show which hours are accounted for, and what is missing",
+        description=_COVERAGE,
+        examples=_COVERAGE_EXAMPLES,
+    )
+    coverage.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help="in UTC (the last day)")
+    coverage.add_argument("--instance", metavar="ARN", help="only this instance (all of them)")
+    coverage.set_defaults(command=_coverage)
 
 
-def _read_period(options: argparse.Namespace) -> dict[str, str]:
-    given = {"from": options.start, "to": options.end}
-    return {name: value for name, value in given.items() if value is not None}
+def _time(text: str) -> str:
+    try:
+        read_moment(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give a date or time such as 2026-10-01T09:30Z") from None
+    return text
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give a day such as 2026-10-01") from None
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -117,8 +185,9 @@ Send an event, run the function by hand:
   python -m local send events/completed-voice.json
   python -m local invoke events/completed-voice.json
 
-Capture what no event told of:
-  python -m local reconcile --from 2026-03-02 --to 2026-03-03
+Find contacts whose events never came, see which hours are accounted for:
+  python -m local reconcile
+  python -m local coverage
 
 Look with the AWS CLI (any credentials will do) or with boto3:
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1
@@ -161,19 +230,55 @@ def _invoke(options: argparse.Namespace) -> int:
 
 def _reconcile(options: argparse.Namespace) -> int:
     system, console = find(options.directory), make_console()
-    result = reconcile(system, _read_period(options))
-    print(describe(result), flush=True)
-    drained = show_drain(system, console, what="Capturing at the API's pace", seconds=options.wait)
-    if not result["done"]:
-        print("the function's time was over before the period was: run it again", file=sys.stderr)
-    return 0 if drained and result["done"] else 1
+    before = _captures(system)
+    answer = reconcile(system)
+    print(f"{answer['outcome']}: {answer['requested']} contacts asked for", flush=True)
+    if not has_run(answer):
+        return 1
+    is_drained = show_drain(system, console, what="Capturing at the API's pace", seconds=options.wait)
+    after = _captures(system)
+    new, read_again = after.keys() - before.keys(), sum(before[pk] != after[pk] for pk in before.keys() & after.keys())
+    print(f"{len(new)} contacts captured that were not before, {read_again} of the others read again.")
+    print("`python -m local coverage` shows the hours.")
+    return 0 if is_drained else 1
+
+
+def _captures(system: System) -> dict[str, str]:
+    """When each captured contact was read last."""
+    return {item["pk"]: item["checked_at"] for item in system.ledger() if item["sk"] == "CONTACT"}
 
 
 def _backfill(options: argparse.Namespace) -> int:
     system, console = find(options.directory), make_console()
-    execution_arn = start_backfill(system, _read_period(options))
-    print(f"Backfill {execution_arn.rpartition(':')[2]} has started, and goes on if this command ends.", flush=True)
-    print(f"Done: {describe(show_backfill(system, console, execution_arn))}")
+    period = {"from": options.start, "to": options.end} | (
+        {"instanceArn": options.instance} if options.instance else {}
+    )
+    try:
+        progress, hours = show_backfill(system, console, period)
+    except KeyboardInterrupt:
+        print("The hours that are marked stay due: `python -m local reconcile`, or the schedule, goes on with them.")
+        raise
+    if not progress.hours:
+        print("No hour of that period is due: each is an hour after its end.")
+        return 0
+    print(f"{progress.hours} hours visited, {progress.requested} contacts asked for.", flush=True)
+    is_drained = show_drain(system, console, what="Capturing at the API's pace", seconds=options.wait)
+    due = [hour.due_at for hour in hours if hour.due_at is not None]
+    print(f"{progress.hours - len(due)} hours are closed.")
+    if due:
+        missing, since = sum(hour.missing for hour in hours), count_captured_since(system, hours)
+        print(
+            f"{len(due)} are open: {missing} contacts were missing in them, {since} of which are captured by now. Runs "
+            f"from {min(due):%H:%M}Z on find that, and close them."
+        )
+    return 0 if is_drained else 1
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    system, console = find(options.directory), make_console()
+    start, end = (options.day, options.day + 24 * HOUR) if options.day else last_day(datetime.now(UTC))
+    for instance_id in list_instances(system, options.instance):
+        show_coverage(system, console, instance_id=instance_id, start=start, end=end)
     return 0
 
 

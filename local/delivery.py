@@ -60,7 +60,7 @@ def deliver(system: System, event: Json, *, seconds: float) -> Delivery:
             why = " ".join(f"{name}={value!r}" for name, value in sorted(letter.attributes.items()))
             return Delivery(False, f"in the dead-letter queue as {event_id}: {why}")
     after = _contact(system, contact_id)
-    if after and (before is None or after["captured_at"] != before["captured_at"]):
+    if after and (before is None or after["capture_id"] != before["capture_id"]):
         text = f"captured contact {contact_id} with {after['reference_count']} references at {after['captured_at']}"
     elif after and before and after["checked_at"] != before["checked_at"]:
         text = f"read contact {contact_id} again at {after['checked_at']}: nothing new"

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import uuid
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from local.coverage import last_day, show_coverage
 from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
 from local.progress import make_console, show_drain
 from local.reconciling import reconcile
-from local.system import DeadLetter, Json, System, start
+from local.system import DeadLetter, Json, System, current_records, sample_contacts, start
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 _DRAIN_SECONDS = 120
+# Attachments stay in PROCESSING to the end of the demo, which compares what was captured with what Connect then says.
+_SETTLE_SECONDS = 3600
 
 _EVENTS = {
     "completed-voice.json": "a call ends",
@@ -32,19 +35,18 @@ _EVENTS = {
     "completed-task.json": "a task ends",
     "completed-email.json": "an email is dealt with",
     "completed-transferred-leg.json": "the later leg of a transferred call ends",
-    "completed-minimal.json": "a call without references ends",
+    "completed-minimal.json": "a call without references ended hours ago, its event comes late",
     "completed-malformed-arn.json": "a call ends whose event spells the ARN as AWS's samples do",
     "completed-sentinel-timestamps.json": "a chat ends whose event has no real timestamps",
     "completed-unknown-fields.json": "a call ends with a reference of a type nobody knows yet",
     "public-voice-connected-to-agent.json": "a call reaches an agent: nothing to capture",
 }
-
-_DAY = {"from": "2026-03-02", "to": "2026-03-03"}
-
-# Calls of that day that end like the others, but Connect's event is lost, as real ones sometimes are.
+# Whole hours that a late event's call, and those below, ended before now: long enough that their hour is due.
+_ENDED_AGO = timedelta(hours=20)
+# Calls that end like the others, but Connect's events of them are lost, as real ones sometimes are.
 _LOST = ("80000000-0000-4000-8000-000000000008", "c0000000-0000-4000-8000-00000000000c")
 
-_VALUE_WIDTH = 37
+_VALUE_WIDTH = 46
 
 # The members that a reference has in the API's answer and in a row.
 _COMPARED = {"Name": "reference_name", "Value": "reference_value", "Arn": "arn"}
@@ -77,27 +79,69 @@ def _play(system: System, console: Console) -> str:
     def tell(what: str) -> None:
         console.print(f"  {escape(what)}", highlight=False)
 
-    named = set(_LOST)
+    contacts = {contact["Id"]: contact for contact in sample_contacts()}
+    earlier = (datetime.now(UTC) - _ENDED_AGO).replace(minute=0, second=0, microsecond=0)
+    ended_at = {"completed-minimal.json": earlier + timedelta(minutes=5)}
     for name, what in _EVENTS.items():
         event = read_event(ROOT / "events" / name)
-        system.send(event)
-        named.add(event["detail"]["contactId"])
+        contact = contacts.pop(event["detail"]["contactId"], None)
+        if contact:
+            event = _move_times(event, _end(system, contact, ended_at.get(name)))
+        system.send(_now(event))
         tell(f"{what} (events/{name})")
-    again = read_event(ROOT / "events" / "completed-voice.json")
-    again |= {"id": str(uuid.uuid4()), "time": datetime.now(UTC).isoformat(timespec="seconds")}
-    for _ in range(2):
-        system.clients.sqs.send_message(QueueUrl=system.outputs["QueueUrl"], MessageBody=json.dumps(again))
-    tell("the call's event once more, which EventBridge delivers twice")
-    for contact in system.control_connect("contacts")["contacts"]:
-        if contact["Id"] not in named:
-            system.control_connect(f"contacts/{contact['Id']}/complete", {})
-            tell(f"{contact['Channel'].lower()} contact {contact['Id']} ends (simulator)")
-    tell(f"{len(_LOST)} calls end, and no event comes")
+        if name == "completed-voice.json":
+            _deliver_twice(system, event)
+            tell("the call's event comes once more, and that one twice")
+    for minutes, contact_id in enumerate(_LOST, start=10):
+        _end(system, contacts.pop(contact_id), earlier + timedelta(minutes=minutes))
+    tell(f"{len(_LOST)} calls ended in the same hour, and no event came")
+    for contact in contacts.values():
+        _end(system, contact)
+        system.control_connect(f"contacts/{contact['Id']}/complete", {})
+        tell(f"a contact of the channel {contact['Channel']} ends (simulator)")
     _work_on_tasks(system)
     tell("three tasks are started, one updated, one transferred, all stopped (Connect API, boto3)")
     malformed = system.send(read_event(ROOT / "events" / "missing-contact-id.json"))
     tell("a completion without a contact id (events/missing-contact-id.json)")
     return malformed
+
+
+def _deliver_twice(system: System, event: Json) -> None:
+    """Put an event on the queue as EventBridge does: with an id of its own, which a repetition keeps."""
+    body = json.dumps(_now(event) | {"id": str(uuid.uuid4())})
+    for _ in range(2):
+        system.clients.sqs.send_message(QueueUrl=system.outputs["QueueUrl"], MessageBody=body)
+
+
+def _now(event: Json) -> Json:
+    return event | {"time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}
+
+
+def _end(system: System, contact: Json, ended_at: datetime | None = None) -> timedelta:
+    """Let a contact of the sample end now, or have it ended before; returns by how much its times moved."""
+    times = [datetime.fromisoformat(value) for name, value in contact.items() if name.endswith("Timestamp")]
+    moved_by = (ended_at or datetime.now(UTC)) - max(times)
+    contacts = [_move_times(contact, moved_by)]
+    system.control_connect("contacts", {"contacts": contacts, "settle_seconds": _SETTLE_SECONDS})
+    return moved_by
+
+
+def _move_times(content: Json, moved_by: timedelta) -> Json:
+    """Move every timestamp of a contact or an event. One of 1970 is none: it means "not set"."""
+
+    def move(members: Json) -> Json:
+        return {
+            name: _later(value, moved_by) if name.lower().endswith("timestamp") else value
+            for name, value in members.items()
+        }
+
+    return dict(json.loads(json.dumps(content), object_hook=move))
+
+
+def _later(timestamp: str, moved_by: timedelta) -> str:
+    if timestamp.startswith("1970"):
+        return timestamp
+    return (datetime.fromisoformat(timestamp) + moved_by).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _work_on_tasks(system: System) -> None:
@@ -123,44 +167,65 @@ def _work_on_tasks(system: System) -> None:
 
 
 def _reconcile(system: System, console: Console) -> None:
-    """Find and capture what no event told of."""
-    found = reconcile(system, _DAY)
-    console.print(
-        f"\nReconciling {_DAY['from']}: Connect has {found['seen']} contacts that ended that day, the ledger "
-        f"{found['already_there']}.\nThe other {found['queued']} are queued.",
-        highlight=False,
-    )
+    """Find and capture what no event told of, as a run does that nobody starts by hand."""
+    console.print("\n[bold]Reconciling[/bold]: the hours of the last day that are due are searched")
+    answer = reconcile(system)
+    console.print(f"  {answer['requested']} contacts have no capture and are asked for", highlight=False)
     show_drain(system, console, what="Capturing what was missed", seconds=_DRAIN_SECONDS)
+    start, end = last_day(datetime.now(UTC))
+    show_coverage(system, console, instance_id=_INSTANCE_ID, start=start, end=end)
 
 
 def _show_ledger(console: Console, ledger: list[Json]) -> None:
     table = Table(
-        title="The ledger (DynamoDB)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        title="The ledger (DynamoDB): contacts, when they were captured, and their references",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    table.add_column("contact", width=7)
-    table.add_column("type", width=16, overflow="fold")
+    table.add_column("contact, type", width=16, overflow="fold")
     table.add_column("name", width=13, overflow="fold")
     table.add_column("value, → canonical if it differs", width=_VALUE_WIDTH)
     table.add_column("valid", width=5)
     table.add_column("status", width=10)
     entries = [row for row in ledger if row["record_type"] == "CONTACT"]
-    for entry in sorted(entries, key=lambda entry: entry.get("completed_at", "")):
-        about = f"{entry['reference_count']} references, ended {entry.get('completed_at', '?')[:16]}Z"
-        contact = f"…{entry['contact_id'][-6:]}"  # enough to tell these few apart
+    for entry in sorted(entries, key=lambda entry: str(entry["captured_at"])):
         table.add_section()
-        table.add_row(contact, "CONTACT", entry.get("channel"), about, "", entry["capture_state"], style="bold")
+        count = int(entry["reference_count"])
+        counted = "1 reference" if count == 1 else f"{count} references"
+        table.add_row(_shown_kind(entry), counted, _shown_capture(entry), style="bold")
         for row in ledger:
             if row["pk"] == entry["pk"] and row["record_type"] == "REFERENCE":
                 valid = "yes" if row["is_valid"] else "no"
                 name = escape(row.get("reference_name", ""))
-                table.add_row("", row["reference_type"], name, _shown_value(row), valid, row.get("status"))
+                table.add_row(row["reference_type"], name, _shown_value(row), valid, row.get("status"))
     console.print()
     console.print(table)
 
 
+def _shown_kind(record: Json) -> str:
+    """Say what kind of contact a record is of; the two are absent while only a later leg was seen."""
+    return f"{record.get('channel', '?')} {record.get('initiation_method', '?')}"
+
+
+def _shown_capture(entry: Json) -> str:
+    """Say when a contact was captured, and how long after it ended."""
+    captured_at = datetime.fromisoformat(entry["captured_at"])
+    at = f"{captured_at:%Y-%m-%d %H:%M:%S}Z"
+    if "completed_at" not in entry:
+        return f"{at}, not known to have ended"
+    seconds = (captured_at - datetime.fromisoformat(entry["completed_at"])).total_seconds()
+    if seconds >= 2 * 3600:
+        span = f"{seconds / 3600:.0f} h"
+    else:
+        span = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+    return f"{at}, {span} after it ended"
+
+
 def _shown_value(row: Json) -> str:
     """Return a line with the value, or what there is in its place, and one with its canonical spelling."""
-    value = row.get("reference_value") or row.get("raw") or row.get("arn") or ""
+    value = row.get("reference_value") or row.get("raw") or ("(a file of the instance)" if "arn" in row else "")
     lines = [value]
     if row.get("canonical_value") not in (None, value):
         lines.append(f"→ {row['canonical_value']}")
@@ -170,25 +235,18 @@ def _shown_value(row: Json) -> str:
 
 def _show_lake(console: Console, lake: dict[str, list[Json]]) -> None:
     table = Table(title="The lake (S3)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("object, and its rows by contact")
+    table.add_column("object, and its records by contact")
     for key, records in sorted(lake.items()):
         table.add_section()
-        table.add_row(_shown_key(key), style="bold")
-        for contact_id in dict.fromkeys(record["contact_id"] for record in records):
-            kinds = Counter[str](
-                str(record.get("reference_type", record["record_type"]))
-                for record in records
-                if record["contact_id"] == contact_id
-            )
-            rows = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
-            table.add_row(textwrap.fill(f"  …{contact_id[-6:]}  {rows}", 98, subsequent_indent=" " * 11))
+        table.add_row(key, style="bold")
+        for capture_id in dict.fromkeys(record["capture_id"] for record in records):
+            of_capture = [record for record in records if record["capture_id"] == capture_id]
+            kinds = Counter(str(record.get("reference_type", record["record_type"])) for record in of_capture)
+            counts = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+            text = f"  {_shown_kind(of_capture[0]):<16}  {counts}"
+            table.add_row(textwrap.fill(text, 98, subsequent_indent=" " * 20))
     console.print()
     console.print(table)
-
-
-def _shown_key(key: str) -> str:
-    """Shorten the unique part of an object's name, so that it fits on a line."""
-    return re.sub(r"-[0-9a-f]{24}", "-…", key)
 
 
 def _show_dead_letters(console: Console, letters: list[DeadLetter]) -> None:
@@ -234,31 +292,44 @@ def find_missing(
 ) -> list[str]:
     """Compare what was stored with what the simulator holds; returns what is wrong, a sentence each.
 
-    Each contact needs a complete CONTACT item, and exactly its references, in both stores. The dead-letter queue needs
-    the event with the id `malformed`, with a reason, and nothing else.
+    Each contact needs a CONTACT item and exactly its references, in the ledger and, once it is known when the contact
+    completed, in the lake. The dead-letter queue needs the event with the id `malformed`, with a reason, and nothing
+    else.
     """
     problems = []
-    records = [record for content in lake.values() for record in content]
+    records = current_records(lake)
     for contact_id in contact_ids:
         rows = [row for row in ledger if row["contact_id"] == contact_id]
         entry = next((row for row in rows if row["record_type"] == "CONTACT"), None)
-        if entry is None or entry["capture_state"] != "complete":
-            problems.append(f"contact {contact_id} has no complete CONTACT item in the ledger")
+        if entry is None:
+            problems.append(f"contact {contact_id} has no CONTACT item in the ledger")
             continue
         held = _held_references(system, contact_id)
-        stores = {"ledger": rows, "lake": [record for record in records if record["contact_id"] == contact_id]}
-        for store, found in stores.items():
-            current = [row for row in found if row["captured_at"] == entry["captured_at"]]
-            stored = Counter(map(_from_row, (row for row in current if row["record_type"] == "REFERENCE")))
-            if not any(row["record_type"] == "CONTACT" for row in current):
-                problems.append(f"contact {contact_id} has no CONTACT record of its capture in the {store}")
-            if stored != held:
-                lost, surplus = (held - stored).total(), (stored - held).total()
-                problems.append(f"contact {contact_id} in the {store}: {lost} references missing, {surplus} too many")
+        in_lake = [record for record in records if record["contact_id"] == contact_id]
+        problems += _find_differences(f"contact {contact_id} in the ledger", entry, rows, held)
+        if "completed_at" in entry:
+            problems += _find_differences(f"contact {contact_id} in the lake", entry, in_lake, held)
+        elif in_lake:
+            problems.append(f"contact {contact_id} is in the lake, but not known to have completed")
     reasons = {letter.event_id: letter.attributes.get("reason") for letter in letters}
     if not reasons.pop(malformed, None):
         problems.append("the malformed event is not in the dead-letter queue with its reason")
     problems += [f"event {event_id} is in the dead-letter queue: {reason}" for event_id, reason in reasons.items()]
+    return problems
+
+
+def _find_differences(where: str, entry: Json, rows: list[Json], held: Counter[tuple[str, ...]]) -> list[str]:
+    """Compare the current rows that one store has of a contact with its CONTACT item and with what Connect holds."""
+    problems = []
+    current = [row for row in rows if row["capture_id"] == entry["capture_id"]]
+    references = [row for row in current if row["record_type"] == "REFERENCE"]
+    counts = [row["reference_count"] for row in current if row["record_type"] == "CONTACT"]
+    if counts != [len(references)]:
+        problems.append(f"{where}: no CONTACT record that counts these {len(references)} references")
+    stored = Counter(map(_from_row, references))
+    if stored != held:
+        lost, surplus = (held - stored).total(), (stored - held).total()
+        problems.append(f"{where}: {lost} references missing, {surplus} too many")
     return problems
 
 

@@ -12,9 +12,8 @@ asset.
 | batches hold at most 10 messages, and the batching window is ignored | ministack |
 | IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |
 | a function's standard error is in the emulator's log file, not in its log group | ministack |
-| an exception is `Runtime.HandlerError` to whoever invoked, and the function's next invocation starts a new process | ministack; so a state machine's `Retry` by an exception's own name is not tried here: a backfill's first step fails at once, whatever the exception |
-| a state machine's retries come without jitter and a minute apart at most | ministack |
-| the roles of the schedule and of state machines are asked for nothing, where IAM is enforced too | ministack invokes their targets itself; tests/infra asserts the roles on the template |
+| a schedule runs first when its time has passed once, 15 minutes after a deployment by default | ministack; so neither the demo nor a test meets a run that it did not start |
+| an exception is `Runtime.HandlerError` to whoever invoked, and the function's next invocation starts a new process | ministack |
 """  # noqa: E501 - rows of a table
 
 import contextlib
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_stepfunctions import SFNClient
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "111122223333"
@@ -116,11 +114,6 @@ class Clients:
     def sqs(self) -> "SQSClient":
         """The queue and the dead-letter queue."""
         return self._session.client("sqs", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def state_machines(self) -> "SFNClient":
-        """Backfills."""
-        return self._session.client("stepfunctions", endpoint_url=self._aws_url, config=self._config())
 
     @staticmethod
     def _config(**options: Any) -> Config:

@@ -5,7 +5,7 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -77,8 +77,8 @@ class System:
     def send(self, event: Json) -> str:
         """Put an event where it comes from in AWS, and return the id it has there.
 
-        An event of an AWS service goes on the bus by the emulator's own way, a capture request on the queue as
-        reconcile puts it, any other on the bus with PutEvents. The bus gives a new id and the present time.
+        An event of an AWS service goes on the bus by the emulator's own way, any other on the bus with PutEvents, but
+        a capture request straight on the queue. The bus gives a new id and the present time.
 
         Raises:
             LocalSystemError: the bus refuses it.
@@ -164,24 +164,13 @@ class System:
         ]
 
     def ledger(self) -> list[Json]:
-        """The items of captured contacts, by key: each contact's CONTACT item, then its references."""
-        return [item for item in self._items() if item["sk"] == "CONTACT" or item["sk"].startswith("REFERENCE#")]
+        """What the ledger says, by key: each captured contact's CONTACT item, then the rows that count."""
+        items = self.items()
+        current = {item["pk"]: item["capture_id"] for item in items if item["sk"] == "CONTACT"}
+        return [item for item in items if "capture_id" in item and item["capture_id"] == current.get(item["pk"])]
 
-    def coverage(self) -> list[Json]:
-        """What became of the contacts of each hour that was searched, by instance and hour."""
-        return [item for item in self._items() if item["pk"].startswith("COVERAGE#")]
-
-    def backfill(self, name: str) -> Json | None:
-        """How far the backfill with this name is; None before it has divided its period into windows."""
-        answer = self.clients.dynamodb.get_item(
-            TableName=self.outputs["TableName"],
-            Key={"pk": {"S": f"BACKFILL#{name}"}, "sk": {"S": "SUMMARY"}},
-            ConsistentRead=True,
-        )
-        return _deserialize(answer["Item"]) if "Item" in answer else None
-
-    def _items(self) -> list[Json]:
-        """All items of the table, by key: the ledger's, and what reconciling remembers."""
+    def items(self) -> list[Json]:
+        """All items of the table, by key: rows that don't count and what is no contact's included."""
         pages = self.clients.dynamodb.get_paginator("scan").paginate(
             TableName=self.outputs["TableName"], ConsistentRead=True
         )
@@ -237,7 +226,6 @@ def start(
             f"a local system runs already (process {running.pid}): stop it, or use another --directory"
         )
     file = _state_file(directory)
-    contacts = json.loads((ROOT / "local" / "contacts.json").read_text(encoding="utf-8"))["contacts"]
     with (
         Emulator(directory, port=port, keep=keep, launcher=launcher) as emulator,
         ConnectSimulator(
@@ -249,13 +237,18 @@ def start(
         clients = Clients(aws_url=emulator.url, connect_url=simulator.url)
         log = directory / "deployment.log"
         outputs = deploy(emulator.url, clients, context=context or {}, log=log, report=report)
-        simulator.import_contacts(contacts)
+        simulator.import_contacts(sample_contacts())
         system = System(os.getpid(), emulator.url, simulator.url, outputs)
         try:
             file.write_text(json.dumps(asdict(system), indent=2))
             yield system
         finally:
             file.unlink(missing_ok=True)
+
+
+def sample_contacts() -> list[Json]:
+    """The contacts that a system starts with, as `local/contacts.json` has them."""
+    return list(json.loads((ROOT / "local" / "contacts.json").read_text(encoding="utf-8"))["contacts"])
 
 
 def find(directory: Path) -> System:
@@ -275,6 +268,28 @@ def find(directory: Path) -> System:
         raise NotRunningError(
             f"no local system is running ({file} is left of one that ended): start one with `python -m local up`"
         ) from None
+
+
+def current_records(lake: Mapping[str, Iterable[Json]]) -> list[Json]:
+    """Read the lake as every reader has to: without repeats, and of each contact only what its newest capture says.
+
+    Args:
+        lake: records by object, as `System.lake` returns them; the order of the objects makes no difference.
+    """
+    records = {
+        (_contact_key(record), record["capture_id"], record.get("reference_id")): record
+        for content in lake.values()
+        for record in content
+    }
+    newest: dict[tuple[str, str], str] = {}
+    for record in records.values():
+        key = _contact_key(record)
+        newest[key] = max(newest.get(key, ""), record["captured_at"])
+    return [record for record in records.values() if record["captured_at"] == newest[_contact_key(record)]]
+
+
+def _contact_key(record: Json) -> tuple[str, str]:
+    return record["instance_id"], record["contact_id"]
 
 
 def _deserialize(item: Mapping[str, Any]) -> Json:

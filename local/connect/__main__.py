@@ -28,17 +28,30 @@ control endpoints, JSON in and out:
   GET  /_simulator/statistics                calls, throttled calls and outcomes by operation; counts of events
   GET, POST, DELETE /_simulator/faults       see, inject or lift faults
   GET, POST, DELETE /_simulator/disturbance  see, set or lift what happens to events on their way
+  GET, POST, DELETE /_simulator/search       see, set or lift how SearchContacts falls short
 
 A fault is {"operation": "ListContactReferences", "kind": KIND, "count": N}; without count it lasts until it is lifted.
-Kinds: throttle, 500 and access_denied are answers of the service, 503 and not_json (status 200) HTML of a proxy;
-hang does not answer before it is lifted, reset resets the connection, truncated (status 200) is JSON's first half.
-Requests that meet a fault change nothing. Hits are counted.
+Kinds: throttle, 500, access_denied, not_found and invalid_parameter are answers of the service, 503 and not_json
+(status 200) HTML of a proxy; hang does not answer before it is lifted, reset resets the connection, truncated (status
+200) is JSON's first half. Requests that meet a fault change nothing. Hits are counted.
+
+A fault can be narrowed to one "instance" by its id, and of ListContactReferences to one "contact" by its id, to
+contacts of some "channels", to requests that ask for any of some "types". All that is given has to hold:
+  types that a channel cannot have, or, without the channels, that an older Region does not know:
+    {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": ["CONTACT_ANALYSIS"],
+     "channels": ["TASK", "EMAIL"]}
+  one instance that cannot be searched, while the others can:
+    {"operation": "SearchContacts", "kind": "access_denied", "instance": "INSTANCE_ID"}
+  a contact that becomes visible after its first two calls:
+    {"operation": "ListContactReferences", "kind": "not_found", "contact": "CONTACT_ID", "count": 2}
 
 A disturbance is {"drop": 0.3, "repeat": 0.1}: shares of events that are lost, and of the others that come twice. A
 run with the same contacts loses and repeats the same events.
 
 SearchContacts takes a TimeRange by INITIATION_, SCHEDULED_, CONNECTED_TO_AGENT_ or DISCONNECT_TIMESTAMP of at most 8
-weeks, beginning at most two years ago, and Sort by these; SearchCriteria are not simulated.
+weeks, beginning at most two years ago, and Sort by these; SearchCriteria are not simulated. It gives the first 10,000
+contacts and, as TotalCount, how many there are. It falls short by {"lag_seconds": 120, "total_count": false}: a
+contact is found so long after its end (its beginning while it lives), and answers have no TotalCount.
 
 A throttled request is counted and answered 429; a bucket holds one second's worth of requests.
 """
@@ -56,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             events_endpoint=options.events_endpoint,
         )
         simulator.disturb_events(drop=options.drop_events, repeat=options.repeat_events)
+        simulator.flaw_search(lag_seconds=options.search_lag)
         contacts = read_contacts(options.contacts.read_bytes()) if options.contacts else []
         simulator.import_contacts(contacts)
     except (OSError, ValueError, ServiceError) as error:
@@ -121,6 +135,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--repeat-events", type=float, default=0.0, metavar="SHARE", help="of the others that come twice, 0 to 1"
+    )
+    parser.add_argument(
+        "--search-lag",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long after its end SearchContacts finds a contact; default 0",
     )
     return parser.parse_args(arguments)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from local.connect.contacts import LIFE, Contact, Reference, make_reference, parse_contact
 from local.connect.events import contact_event
 from local.connect.model import ServiceError, reference_members
-from local.connect.search import search, summarize
+from local.connect.search import MOST_RESULTS, SearchFlaws, search, summarize
 
 Parameters = Mapping[str, Any]
 Item = TypeVar("Item")
@@ -41,6 +41,7 @@ class ContactCenter:
         self._answered: dict[tuple[str, str], tuple[Parameters, dict[str, Any]]] = {}
         self._tokens: dict[str, tuple[str, Parameters, int]] = {}
         self._events: list[dict[str, Any]] = []
+        self.search_flaws = SearchFlaws()
         self.operations: dict[str, Callable[[Parameters], dict[str, Any]]] = {
             "StartTaskContact": lambda parameters: self._once("StartTaskContact", parameters, self._start_task),
             "CreateContact": lambda parameters: self._once("CreateContact", parameters, self._create_contact),
@@ -63,6 +64,11 @@ class ContactCenter:
             contact.describe() | {"Reached": list(contact.reached), "ReferenceCount": len(contact.references)}
             for contact in self._contacts.values()
         ]
+
+    def find_channel(self, contact_id: str | None) -> str | None:
+        """Return a contact's channel, None for a contact that does not exist."""
+        contact = self._contacts.get(contact_id or "")
+        return contact.channel if contact else None
 
     def import_contacts(self, seeds: Sequence[Mapping[str, Any]], *, settle_seconds: float | None = None) -> None:
         """Put contacts in place, without events; one whose id exists is replaced. All or none.
@@ -252,10 +258,18 @@ class ContactCenter:
 
     def _search_contacts(self, parameters: Parameters) -> dict[str, Any]:
         instance_arn = self._instance(parameters)
-        found = search(self._contacts.values(), parameters, instance_arn=instance_arn, now=self._clock())
+        found = search(
+            self._contacts.values(),
+            parameters,
+            instance_arn=instance_arn,
+            now=self._clock(),
+            lag_seconds=self.search_flaws.lag_seconds,
+        )
         # That a page without MaxResults has as many as can be asked for is a guess.
-        page, next_token = self._page("SearchContacts", parameters, found, size=parameters.get("MaxResults", 100))
-        return {"Contacts": [summarize(contact) for contact in page], "TotalCount": len(found)} | next_token
+        size = parameters.get("MaxResults", 100)
+        page, next_token = self._page("SearchContacts", parameters, found[:MOST_RESULTS], size=size)
+        total_count = {"TotalCount": len(found)} if self.search_flaws.total_count else {}
+        return {"Contacts": [summarize(contact) for contact in page]} | total_count | next_token
 
     def _list_instances(self, parameters: Parameters) -> dict[str, Any]:
         instances = [

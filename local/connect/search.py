@@ -7,6 +7,7 @@ caller pass who fails at the service; each guess says so.
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from local.connect.contacts import Contact
@@ -15,6 +16,8 @@ from local.connect.model import ServiceError
 # The console's limits; whether the API has the same is a guess. Two years is taken as its shortest reading.
 _LONGEST_RANGE = 8 * 7 * 86400
 _FARTHEST_BACK = 2 * 365 * 86400
+MOST_RESULTS = 10_000
+"""Contacts that a search gives, on all its pages; TotalCount says how many there are."""
 
 # By time range type, which is also the name of the field to sort by.
 _TIMESTAMPS: dict[str, Callable[[Contact], float | None]] = {
@@ -39,8 +42,32 @@ _SUMMARY = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchFlaws:
+    """How a search falls short, as the service's may: finds contacts late, does not say how many there are.
+
+    Raises:
+        ServiceError: InvalidRequestException, one is not what `bad_search_flaws` says.
+    """
+
+    lag_seconds: float = 0.0
+    total_count: bool = True
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.lag_seconds, int | float) and not isinstance(self.lag_seconds, bool)
+        if not (is_number and 0 <= self.lag_seconds < math.inf and isinstance(self.total_count, bool)):
+            raise bad_search_flaws()
+
+
+def bad_search_flaws() -> ServiceError:
+    """Return the refusal of flaws that are none."""
+    return ServiceError(
+        "InvalidRequestException", 'give {"lag_seconds": 120, "total_count": false}, or one of them; seconds from 0'
+    )
+
+
 def search(
-    contacts: Iterable[Contact], parameters: Mapping[str, Any], *, instance_arn: str, now: float
+    contacts: Iterable[Contact], parameters: Mapping[str, Any], *, instance_arn: str, now: float, lag_seconds: float
 ) -> list[Contact]:
     """Return the instance's contacts in a time range, ordered as Sort says.
 
@@ -53,6 +80,7 @@ def search(
         parameters: of SearchContacts, valid by the model.
         instance_arn: the instance whose contacts are asked for.
         now: epoch seconds.
+        lag_seconds: how long after its end, or its beginning while it lives, a contact is found.
 
     Raises:
         ServiceError: InvalidParameterException, the range is not one the service takes, or more than is simulated is
@@ -69,6 +97,7 @@ def search(
         if (moment := timestamp(contact)) is not None
         and start <= moment <= end
         and contact.instance_arn == instance_arn
+        and contact.reached.get("DISCONNECTED", contact.reached["INITIATED"]) <= now - lag_seconds
     ]
     if sort:
         sorted_by = _timestamp(sort["FieldName"])

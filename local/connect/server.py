@@ -10,15 +10,18 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
+from urllib.parse import parse_qs
 
 from local.connect.events import EventBus
-from local.connect.faults import Faults, WireFault
+from local.connect.faults import Faults, Request, WireFault
 from local.connect.model import ServiceError, find_operation, parse_request
 from local.connect.operations import ContactCenter
 from local.connect.quota import make_buckets
+from local.connect.search import SearchFlaws, bad_search_flaws
 
 Result = TypeVar("Result")
 
@@ -114,6 +117,20 @@ class ConnectSimulator:
         """
         self._bus.disturb(drop=drop, repeat=repeat)
 
+    def flaw_search(self, *, lag_seconds: float = 0.0, total_count: bool = True) -> None:
+        """From now on let SearchContacts find contacts late, or not count them; without arguments it is whole again.
+
+        Args:
+            lag_seconds: how long after its end, or its beginning while it lives, a contact is found.
+            total_count: whether answers say how many contacts there are.
+
+        Raises:
+            ServiceError: InvalidRequestException, the lag is not a number of seconds from 0.
+        """
+        flaws = SearchFlaws(lag_seconds=lag_seconds, total_count=total_count)
+        with self._lock:
+            self._center.search_flaws = flaws
+
     def complete(self, contact_id: str) -> None:
         """Send the events a contact has yet to have, to COMPLETED; COMPLETED again when it had them all.
 
@@ -170,7 +187,7 @@ class ConnectSimulator:
             raise ServiceError("UnknownOperationException", f"{operation.name} is not simulated, only {simulated}")
         outcome = "InternalServiceException"
         try:
-            self.faults.meet(operation.name)
+            self.faults.meet(self._fault_request(operation.name, labels, query, body))
             with self._lock:
                 is_throttled = not self._buckets[operation.name].take()
             if is_throttled:
@@ -189,6 +206,17 @@ class ConnectSimulator:
                 self._outcomes[operation.name, outcome] += 1
         return response
 
+    def _fault_request(self, operation: str, labels: Mapping[str, str], query: str, body: bytes) -> Request:
+        """Return what a fault can be narrowed to, read before the request is checked: faults come first."""
+        instance_id = labels.get("InstanceId") or _read_object(body).get("InstanceId")
+        contact_id = labels.get("ContactId")
+        with self._lock:
+            channel = self._center.find_channel(contact_id)
+        types = frozenset(parse_qs(query).get("referenceTypes", ()))
+        return Request(
+            operation=operation, instance_id=instance_id, contact_id=contact_id, channel=channel, types=types
+        )
+
     def control(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         """Answer one request under ``/_simulator/``; `python -m local.connect --help` lists the endpoints.
 
@@ -205,10 +233,8 @@ class ConnectSimulator:
                 answer = {"events": self.events}
             case "GET", ["statistics"]:
                 answer = self.statistics()
-            case "GET" | "POST" | "DELETE", ["faults"]:
-                answer = {"faults": self._control_faults(method, body)}
-            case "GET" | "POST" | "DELETE", ["disturbance"]:
-                answer = self._control_disturbance(method, body)
+            case "GET" | "POST" | "DELETE", [("faults" | "disturbance" | "search") as trouble]:
+                answer = self._control_trouble(trouble, method, body)
             case "POST", ["contacts"]:
                 contacts = read_contacts(body)
                 self.import_contacts(contacts, settle_seconds=_read_settle_seconds(body))
@@ -221,6 +247,15 @@ class ConnectSimulator:
             case _:
                 raise ServiceError("UnknownOperationException", f"no control endpoint {method} {path}; see --help")
         return answer
+
+    def _control_trouble(self, what: str, method: str, body: bytes) -> dict[str, Any]:
+        match what:
+            case "faults":
+                return {"faults": self._control_faults(method, body)}
+            case "disturbance":
+                return self._control_disturbance(method, body)
+            case _:
+                return self._control_search(method, body)
 
     def _control_faults(self, method: str, body: bytes) -> list[dict[str, Any]]:
         if method == "DELETE":
@@ -236,6 +271,15 @@ class ConnectSimulator:
                 raise ServiceError("InvalidRequestException", 'give {"drop": 0.3, "repeat": 0.1}, or one of them')
             self.disturb_events(**shares)
         return self._bus.disturbance()
+
+    def _control_search(self, method: str, body: bytes) -> dict[str, Any]:
+        if method != "GET":
+            flaws = _read_object(body) if method == "POST" else {}
+            if method == "POST" and not (flaws and flaws.keys() <= {"lag_seconds", "total_count"}):
+                raise bad_search_flaws()
+            self.flaw_search(**flaws)
+        with self._lock:
+            return asdict(self._center.search_flaws)
 
     def _change(self, change: Callable[[], Result]) -> Result:
         """Run a change of the contacts under the lock, then, outside it, deliver the events it made."""

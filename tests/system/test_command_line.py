@@ -1,17 +1,16 @@
 """The commands as processes, in the environment of a developer with an AWS profile and a proxy."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import pytest
-
 from local.delivery import read_event
 from local.demo import find_missing
 from local.emulator import ROOT
-from local.system import DeadLetter, System
-from tests.system.conftest import Contacts
+from local.system import DeadLetter, Json, System, current_records
+from tests.system.conftest import INSTANCE_ID, Contacts
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -118,64 +117,6 @@ def test_invoke_fails_when_the_function_does(run_local: Run) -> None:
     assert "contactId is missing" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["reconcile", "backfill"])
-def test_reconcile_and_backfill_say_what_they_do_and_refuse_when_no_system_is_running(
-    run_local: Run, tmp_path: Path, command: str
-) -> None:
-    help_ = run_local(command, "--help")
-    assert help_.returncode == 0
-    assert "--from TIME" in help_.stdout
-    result = run_local(command, "--from", "2026-07-01", "--to", "2026-07-02", where=tmp_path)
-    assert result.returncode == 1
-    assert "python -m local up" in result.stderr
-
-
-def test_reconcile_tells_what_it_found_and_waits_until_it_is_captured(run_local: Run, contacts: Contacts) -> None:
-    contact_id = contacts.create(_URL, DisconnectTimestamp="2026-07-01T10:00:00Z")
-    period = ("--from", "2026-07-01", "--to", "2026-07-02")
-    result = run_local("reconcile", *period)
-    assert result.returncode == 0, result.stderr
-    assert "1 completed contacts: 0 already there, 1 missing and queued" in result.stdout
-    assert contacts.rows(contact_id)[0] is not None
-    assert "1 already there, 0 missing" in run_local("reconcile", *period).stdout
-
-
-def test_reconcile_without_a_period_is_about_the_last_hours(run_local: Run) -> None:
-    result = run_local("reconcile")
-    assert result.returncode == 0, result.stderr
-    assert "later looks queued" in result.stdout
-
-
-def test_reconcile_tells_that_the_queue_did_not_drain_in_time(run_local: Run, system: System) -> None:
-    queue_url = system.outputs["QueueUrl"]
-    system.clients.sqs.send_message(QueueUrl=queue_url, MessageBody="for later", DelaySeconds=900)
-    result = run_local("reconcile", "--from", "2026-07-05", "--to", "2026-07-06", "--wait", "0")
-    system.clients.sqs.purge_queue(QueueUrl=queue_url)
-    assert result.returncode == 1
-    assert "1 messages are still in the queue" in result.stdout
-
-
-def test_backfill_follows_its_windows_to_the_end(run_local: Run, contacts: Contacts) -> None:
-    contacts.create(_URL, DisconnectTimestamp="2026-07-03T10:00:00Z")
-    result = run_local("backfill", "--from", "2026-07-03", "--to", "2026-07-04")
-    assert result.returncode == 0, result.stderr
-    assert "windows" in result.stdout
-    assert "1/1" in result.stdout
-    assert "Done: 1 completed contacts: 0 already there, 1 missing and queued" in result.stdout
-    contacts.complete()
-
-
-@pytest.mark.parametrize(
-    ("command", "outcome"), [("reconcile", "the function failed"), ("backfill", "the backfill failed")]
-)
-def test_a_period_that_cannot_be_reconciled_is_refused_with_the_function_s_sentence(
-    run_local: Run, command: str, outcome: str
-) -> None:
-    result = run_local(command, "--from", "2026-03-02", "--to", "2026-03-01")
-    assert result.returncode == 1
-    assert f"error: {outcome}: from (2026-03-02) is not before to (2026-03-01): swap them" in result.stderr
-
-
 def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> None:
     result = run_local("up")
     assert result.returncode == 1
@@ -186,7 +127,6 @@ def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
     result = run_local("demo")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Every contact is accounted for: 16 contacts" in result.stdout
-    assert "The other 2 are queued" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
     for shown in (
         "CONTACT_ANALYSIS",
@@ -196,6 +136,13 @@ def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
         "captures/completed_date=",
     ):
         assert shown in result.stdout
+    ledger = result.stdout.partition("The ledger (DynamoDB)")[2].partition("The lake (S3)")[0]
+    assert len(re.findall(r"\d\d:\d\d:\d\dZ, \S+ (?:s|min|h) after it ended", ledger)) == 16
+    reconciled = result.stdout.partition("Reconciling")[2].partition("The ledger (DynamoDB)")[0]
+    assert "2 contacts have no capture and are asked for" in reconciled
+    assert re.search(r":00 to \d\d:00 +3 +1 +2 +1 +open +", reconciled)
+    assert "2 missing when their hours were visited, 2 of them captured since." in reconciled
+    assert not re.search("[0-9a-f]{8}-[0-9a-f]{4}-", ledger)  # what a person wants to see, not ids
 
 
 def test_the_demo_would_notice_what_is_missing(system: System, contacts: Contacts) -> None:
@@ -213,14 +160,33 @@ def test_the_demo_would_notice_what_is_missing(system: System, contacts: Contact
     letters = [DeadLetter('{"id": "an id"}', {"reason": "known"}), DeadLetter("not JSON", {"reason": "new"})]
     assert problems(letters=letters[:1]) == []
     assert problems(letters=letters) == ["event None is in the dead-letter queue: new"]
+    ledger_differs, lake_differs = f"contact {contact_id} in the ledger", f"contact {contact_id} in the lake"
     last_row = next(item for item in ledger if item["contact_id"] == contact_id and item["sk"] != "CONTACT")
     assert problems(ledger=[item for item in ledger if item != last_row]) == [
-        f"contact {contact_id} in the ledger: 1 references missing, 0 too many",
+        f"{ledger_differs}: no CONTACT record that counts these 2 references",
+        f"{ledger_differs}: 1 references missing, 0 too many",
         dead,
     ]
-    assert problems(ledger=[]) == [f"contact {contact_id} has no complete CONTACT item in the ledger", dead]
+    assert problems(ledger=[]) == [f"contact {contact_id} has no CONTACT item in the ledger", dead]
     assert problems(lake={}) == [
-        f"contact {contact_id} has no CONTACT record of its capture in the lake",
-        f"contact {contact_id} in the lake: 3 references missing, 0 too many",
+        f"{lake_differs}: no CONTACT record that counts these 0 references",
+        f"{lake_differs}: 3 references missing, 0 too many",
         dead,
     ]
+    unended = [{name: value for name, value in item.items() if name != "completed_at"} for item in ledger]
+    assert problems(ledger=unended) == [f"contact {contact_id} is in the lake, but not known to have completed", dead]
+
+
+def test_the_lake_is_read_without_repeats_and_by_each_contact_s_newest_capture() -> None:
+    def capture(contact_id: str, captured_at: str, *names: str) -> list[Json]:
+        common = {"instance_id": INSTANCE_ID, "contact_id": contact_id, "capture_id": f"of {captured_at}"}
+        records = [{"record_type": "CONTACT"}, *({"record_type": "REFERENCE", "reference_id": name} for name in names)]
+        return [common | {"captured_at": captured_at} | record for record in records]
+
+    first, second = "2026-03-02T09:00:00.000Z", "2026-03-02T09:00:00.001Z"
+    old, new, other = capture("a", first, "kept", "gone"), capture("a", second, "kept"), capture("b", first, "kept")
+    lake = {"1": old + other, "2": new, "3": old, "4": new}
+    assert current_records(lake) == other + new
+    assert current_records({"2": new, "1": other + old}) == new + other
+    emptied = capture("a", second)
+    assert current_records({"1": old, "2": emptied}) == emptied

@@ -613,6 +613,67 @@ def test_a_search_token_is_good_for_its_own_request_again_and_again(
         assert message.startswith("NextToken is none that SearchContacts returned")
 
 
+def test_a_search_gives_ten_thousand_contacts_and_counts_them_all(connect: Any, simulator: ConnectSimulator) -> None:
+    ids = [f"contact-{number:05}" for number in range(10_001)]
+    simulator.import_contacts([ended(contact_id, 1000) for contact_id in ids])
+    given = {"InstanceId": INSTANCE, "TimeRange": time_range()}
+
+    pages = list(connect.get_paginator("search_contacts").paginate(**given))
+
+    found = {contact["Id"] for page in pages for contact in page["Contacts"]}
+    assert len(found) == 10_000
+    assert found < set(ids)
+    assert {page["TotalCount"] for page in pages} == {10_001}
+    assert "NextToken" not in pages[-1]
+
+
+def test_a_contact_is_found_when_the_search_has_caught_up_with_it(
+    connect: Any, simulator: ConnectSimulator, clock: Clock
+) -> None:
+    simulator.import_contacts([ended("long ago", 120), ended("just now", 10), seed("live")])
+    by_beginning = time_range(NOW - DAY, NOW + DAY, by="INITIATION_TIMESTAMP")
+    simulator.flaw_search(lag_seconds=60)
+    assert found_ids(connect) == ["long ago"]
+    assert found_ids(connect, TimeRange=by_beginning) == ["long ago"]
+
+    clock.now += 49
+    assert found_ids(connect) == ["long ago"]
+    clock.now += 1
+    assert set(found_ids(connect)) == {"long ago", "just now"}
+    clock.now += 10
+    assert set(found_ids(connect, TimeRange=by_beginning)) == {"long ago", "just now", "live"}
+
+
+def test_how_a_search_falls_short_is_set_shown_and_lifted_by_its_endpoint(
+    connect: Any, simulator: ConnectSimulator
+) -> None:
+    path, whole = "/_simulator/search", {"lag_seconds": 0, "total_count": True}
+    simulator.import_contacts([ended("contact-1", 10)])
+    given = {"InstanceId": INSTANCE, "TimeRange": time_range()}
+    assert send(simulator, "GET", path) == (200, whole)
+    assert send(simulator, "POST", path, '{"total_count": false}') == (200, whole | {"total_count": False})
+    answer = connect.search_contacts(**given)
+    assert len(answer["Contacts"]) == 1
+    assert "TotalCount" not in answer
+    assert send(simulator, "POST", path, '{"lag_seconds": 11}') == (200, whole | {"lag_seconds": 11})
+    assert connect.search_contacts(**given)["TotalCount"] == 0
+    assert send(simulator, "GET", path) == (200, whole | {"lag_seconds": 11})
+    assert send(simulator, "DELETE", path) == (200, whole)
+    assert connect.search_contacts(**given)["TotalCount"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"lag_seconds": -1}', '{"lag_seconds": NaN}', '{"lag_seconds": true}', '{"total_count": 0}', '{"lag": 1}', "{}"],
+)
+def test_a_way_to_fall_short_that_is_none_is_refused_with_an_example(simulator: ConnectSimulator, body: str) -> None:
+    status, answer = send(simulator, "POST", "/_simulator/search", body)
+
+    assert status == 400
+    assert '{"lag_seconds": 120, "total_count": false}' in answer["message"]
+    assert send(simulator, "GET", "/_simulator/search") == (200, {"lag_seconds": 0, "total_count": True})
+
+
 def test_every_known_instance_is_listed_in_pages_of_at_most_ten(
     connect: Any, simulator: ConnectSimulator, clock: Clock
 ) -> None:
@@ -1211,7 +1272,7 @@ def test_a_stopped_simulator_answers_nobody(client_of: Callable[[ConnectSimulato
 
 def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
     command = [sys.executable, "-m", "local.connect", "--port", "0", "--contacts", "local/contacts.json"]
-    command += ["--drop-events", "0.25", "--repeat-events", "0.5"]
+    command += ["--drop-events", "0.25", "--repeat-events", "0.5", "--search-lag", "30"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -1223,6 +1284,8 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
                 contacts = json.load(response)["contacts"]
             with urllib.request.urlopen(f"{found[0]}/_simulator/disturbance", timeout=10) as response:  # noqa: S310 - http
                 disturbance = json.load(response)
+            with urllib.request.urlopen(f"{found[0]}/_simulator/search", timeout=10) as response:  # noqa: S310 - http
+                flaws = json.load(response)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
             output, errors = process.stdout.read(), process.stderr.read()
@@ -1232,6 +1295,7 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
     with (ROOT / "local" / "contacts.json").open(encoding="utf-8") as file:
         assert [contact["Id"] for contact in contacts] == [contact["Id"] for contact in json.load(file)["contacts"]]
     assert disturbance == {"drop": 0.25, "repeat": 0.5}
+    assert flaws == {"lag_seconds": 30, "total_count": True}
     assert f"ContactId='{contacts[0]['Id']}'" in output
     assert errors == ""
 
@@ -1244,6 +1308,7 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
         (["--page-size", "0"], "for example 2"),
         (["--drop-events", "1.5"], '{"drop": 0.3, "repeat": 0.1}'),
         (["--repeat-events", "some"], "--repeat-events"),
+        (["--search-lag", "-1"], '{"lag_seconds": 120, "total_count": false}'),
         (["--contacts", "pyproject.toml"], '{"contacts": ['),
         (["--contacts", "no-such-file.json"], "no-such-file.json"),
     ],
@@ -1260,10 +1325,10 @@ def test_the_process_names_an_option_it_cannot_use(options: list[str], problem: 
 # Faults
 
 
-def describe_fault(connect: Any) -> str:
+def describe_fault(connect: Any, contact_id: str = "contact-1", types: list[str] = ENTERED) -> str:
     """What the SDK makes of a call: the error it raises, with the service's code if there was one."""
     try:
-        connect.list_contact_references(InstanceId=INSTANCE, ContactId="contact-1", ReferenceTypes=ENTERED)
+        connect.list_contact_references(InstanceId=INSTANCE, ContactId=contact_id, ReferenceTypes=types)
     except ClientError as error:
         return f"{error.response['ResponseMetadata']['HTTPStatusCode']} {error.response['Error']['Code']}"
     except BotoCoreError as error:
@@ -1278,6 +1343,8 @@ def describe_fault(connect: Any) -> str:
         ("500", "500 InternalServiceException"),
         ("503", "503 503"),
         ("access_denied", "403 AccessDeniedException"),
+        ("not_found", "404 ResourceNotFoundException"),
+        ("invalid_parameter", "400 InvalidParameterException"),
         ("reset", "ConnectionClosedError"),
     ],
 )
@@ -1343,6 +1410,86 @@ def test_a_fault_changes_nothing_and_leaves_other_operations_alone(simulator: Co
     assert refusal(connect.stop_contact, InstanceId=INSTANCE, ContactId="contact-1")[0] == "ContactNotFoundException"
 
 
+INVALID = "400 InvalidParameterException"
+
+
+def test_a_refused_type_fails_every_request_that_asks_for_it_whole(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed("call"), seed("task", Channel="TASK")])
+    fault = {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": ["EMAIL", "CONTACT_ANALYSIS"]}
+
+    status, answer = send(simulator, "POST", "/_simulator/faults", json.dumps(fault))
+
+    assert (status, answer) == (200, {"faults": [fault | {"count": None, "hits": 0}]})
+    for contact_id in ("call", "task"):
+        assert describe_fault(connect, contact_id, ENTERED) == INVALID
+        assert describe_fault(connect, contact_id, ["ATTACHMENT", "CONTACT_ANALYSIS"]) == INVALID
+        assert describe_fault(connect, contact_id, ["URL", "EMAIL_MESSAGE"]) == "OK"
+    send(simulator, "DELETE", "/_simulator/faults")
+    assert describe_fault(connect, "call", ENTERED) == "OK"
+
+
+def test_a_type_can_be_refused_for_contacts_of_some_channels_only(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed(channel, Channel=channel) for channel in ("VOICE", "CHAT", "TASK", "EMAIL")])
+    narrowed = {"types": ["CONTACT_ANALYSIS"], "channels": ["TASK", "EMAIL"]}
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": "invalid_parameter"} | narrowed)
+
+    seen = {channel: describe_fault(connect, channel, PRODUCED) for channel in ("VOICE", "CHAT", "TASK", "EMAIL")}
+
+    assert seen == {"VOICE": "OK", "CHAT": "OK", "TASK": INVALID, "EMAIL": INVALID}
+    assert describe_fault(connect, "TASK", ENTERED) == "OK"
+    assert describe_fault(connect, "nobody", PRODUCED) == "404 ResourceNotFoundException"
+    assert simulator.faults.show()[0]["hits"] == 2
+
+
+def test_a_contact_can_be_hidden_for_its_first_calls(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed("late"), seed("other")])
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": "not_found", "contact": "late", "count": 2})
+
+    seen = [(describe_fault(connect, "other"), describe_fault(connect, "late")) for _ in range(3)]
+
+    hidden = ("OK", "404 ResourceNotFoundException")
+    assert seen == [hidden, hidden, ("OK", "OK")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("access_denied", "AccessDeniedException"), ("invalid_parameter", "InvalidParameterException")]
+)
+def test_one_instance_can_be_refused_while_the_others_are_not(
+    simulator: ConnectSimulator, connect: Any, kind: str, code: str
+) -> None:
+    simulator.import_contacts([ended("here", 10), ended("there", 10, InstanceId="another")])
+    fault = {"operation": "SearchContacts", "kind": kind, "instance": INSTANCE}
+
+    status, answer = send(simulator, "POST", "/_simulator/faults", json.dumps(fault))
+
+    assert (status, answer) == (200, {"faults": [fault | {"count": None, "hits": 0}]})
+    refused = refusal(connect.search_contacts, InstanceId=INSTANCE, TimeRange=time_range())
+    assert refused[0] == code
+    assert found_ids(connect, InstanceId="another") == ["there"]
+    assert describe_fault(connect, "here") == "OK"
+    assert simulator.faults.show()[0]["hits"] == 1
+
+
+@pytest.mark.parametrize("instance", [INSTANCE, "another"])
+def test_an_instance_in_the_path_is_one_to_narrow_to_too(
+    simulator: ConnectSimulator, connect: Any, instance: str
+) -> None:
+    simulator.import_contacts([seed()])
+    simulator.faults.inject({"operation": "ListContactReferences", "kind": "500", "instance": instance})
+    assert describe_fault(connect) == ("500 InternalServiceException" if instance == INSTANCE else "OK")
+
+
+def test_a_request_meets_the_first_fault_that_is_left_for_it(simulator: ConnectSimulator, connect: Any) -> None:
+    simulator.import_contacts([seed("first"), seed("second")])
+    fault = {"operation": "ListContactReferences", "count": 1}
+    simulator.faults.inject(fault | {"kind": "not_found", "contact": "second"})
+    simulator.faults.inject(fault | {"kind": "throttle"})
+
+    assert describe_fault(connect, "first") == "429 ThrottlingException"
+    assert describe_fault(connect, "second") == "404 ResourceNotFoundException"
+    assert describe_fault(connect, "second") == "OK"
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -1352,6 +1499,15 @@ def test_a_fault_changes_nothing_and_leaves_other_operations_alone(simulator: Co
         {"operation": "ListContactReferences", "kind": "500", "count": 0},
         {"operation": "ListContactReferences", "kind": "500", "count": True},
         {"operation": "ListContactReferences", "kind": "500", "for": 1, "seconds": 1},
+        {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": []},
+        {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": "URL"},
+        {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": ["URI"]},
+        {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": [["URL"]]},
+        {"operation": "ListContactReferences", "kind": "invalid_parameter", "channels": ["Voice"]},
+        {"operation": "ListContactReferences", "kind": "not_found", "contact": None},
+        {"operation": "DescribeContact", "kind": "not_found", "contact": "contact-1"},
+        {"operation": "ListInstances", "kind": "access_denied", "instance": INSTANCE},
+        {"operation": "SearchContacts", "kind": "access_denied", "instance": None},
     ],
 )
 def test_a_fault_that_is_none_is_refused_with_an_example(simulator: ConnectSimulator, fault: dict[str, Any]) -> None:
