@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES
+from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 
 # Surrogates too: JSON can carry lone ones.
 texts = st.text(st.characters(codec=None, min_codepoint=1), max_size=40)

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contact_references.contact import Completion, OtherEvent, parse_completion
-from contact_references.errors import PermanentError
-from contact_references.queue import Message
-from contact_references.reference import normalize_references
-from tests.unit.conftest import INSTANCE_ID, Member
+from contact_references.aws.capture_queue import Message
+from contact_references.model.errors import PermanentError
+from contact_references.model.events import ContactReport, OtherEvent, parse_event
+from contact_references.model.reference import normalize_references
+from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, Deliveries, Member
 from tests.unit.strategies import junk, members, mutated, texts
-from tests.unit.test_state_machine import INSTANCE_ARN, SCOPE, World
 
 EVENTS = [
     json.loads(path.read_text(encoding="utf-8"))
@@ -48,10 +47,10 @@ bodies = events.map(json.dumps) | junk.map(json.dumps) | texts | st.just("[" * 1
 @given(event=events | junk)
 def test_any_event_is_a_completion_another_event_or_permanently_unusable(event: object) -> None:
     try:
-        found = parse_completion(event, scope=SCOPE, completion_types=COMPLETED)
+        found = parse_event(event, scope=SCOPE, completion_types=COMPLETED, now=NOON)
     except PermanentError:
         return
-    assert isinstance(found, Completion | OtherEvent)
+    assert isinstance(found, ContactReport | OtherEvent)
 
 
 @PATIENT
@@ -91,45 +90,53 @@ def test_any_members_become_as_many_references_whatever_their_order(read: list[M
 def test_every_message_is_let_go_dead_lettered_or_handed_back(
     batch: list[str], held: list[Member], answer: object
 ) -> None:
-    world = World(watches=False)
-    ids = [found.contact.key.contact_id for body in batch if (found := completion_in(body))]
-    world.connect.contacts |= dict.fromkeys(ids, held)
+    deliveries = Deliveries()
+    connect = deliveries.system.connect
+    ids = [found.contact.key.contact_id for body in batch if (found := report_in(body))]
+    connect.contacts |= dict.fromkeys(ids, held)
     if answer is not None:
-        world.connect.rewrite = lambda _: json.dumps(answer).encode()
-    for body in batch:
-        world.post(body)
-    letters = list(world.queue)
-    world.deliver(letters)
+        connect.rewrite = lambda _: json.dumps(answer).encode()
+    deliveries.post(*batch)
+    letters = list(deliveries.queue)
+    deliveries.deliver()
     if answer is None:
         # The SDK refuses a page with a member that is no object; all else is expected, and handled by name.
-        assert not [problem for problem in world.problems if "ResponseParserError" not in problem]
+        assert not [problem for problem in deliveries.problems if "ResponseParserError" not in problem]
     for letter in letters:
-        found = completion_in(letter.body)
-        assert letter in world.queue or letter.body in world.dead_letters or found is None or is_held(world, found)
+        found = report_in(letter.body)
+        is_kept = letter in deliveries.queue or letter.body in deliveries.dead_letters
+        assert is_kept or found is None or is_held(deliveries, found)
 
 
-def completion_in(body: str) -> Completion | None:
+def report_in(body: str) -> ContactReport | None:
     try:
-        found = parse_completion(json.loads(body), scope=SCOPE, completion_types=COMPLETED)
+        found = parse_event(json.loads(body), scope=SCOPE, completion_types=COMPLETED, now=NOON)
     except (PermanentError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, Completion) else None
+    return found if isinstance(found, ContactReport) else None
 
 
-def is_held(world: World, completion: Completion) -> bool:
-    return (f"{INSTANCE_ID}#{completion.contact.key.contact_id}", "CONTACT") in world.dynamodb.items
+def is_held(deliveries: Deliveries, report: ContactReport) -> bool:
+    is_gone = report.is_recheck  # of a contact that was never captured
+    return is_gone or (f"{INSTANCE_ID}#{report.contact.key.contact_id}", "CONTACT") in deliveries.system.fake.items
 
 
 @pytest.mark.parametrize("first_report", [{"initialContactId": "first"}, {}])
 def test_a_leg_whose_reports_differ_about_its_chain_stops_no_other_contact(first_report: dict[str, Any]) -> None:
-    world = World(watches=False)
-    world.connect.contacts |= {"first": [], "leg": [], "other": []}
-    for event in (report_of("leg", initialContactId="first"), report_of("other", again=True)):
-        world.post(json.dumps(event))
-    world.deliver(list(world.queue))
-    world.clock.advance(minutes=5)
-    for event in (report_of("leg", **first_report) | {"time": "2026-03-01T12:04:59Z"}, report_of("other")):
-        world.post(json.dumps(event))
-    del world.connect.contacts["leg"]
-    world.deliver(list(world.queue))
-    assert all("other" not in letter.body for letter in world.queue)
+    deliveries = Deliveries()
+    contacts = deliveries.system.connect.contacts
+    contacts |= {"first": [], "leg": [], "other": []}
+    deliveries.deliver(report_of("leg", initialContactId="first"), report_of("other", again=True))
+    deliveries.system.clock.advance(minutes=5)
+    del contacts["leg"]
+    deliveries.deliver(report_of("leg", **first_report) | {"time": "2026-03-01T12:04:59Z"}, report_of("other"))
+    assert all("other" not in letter.body for letter in deliveries.queue)
+
+
+def test_a_report_with_a_wrong_time_stops_no_other_contact() -> None:
+    deliveries = Deliveries()
+    deliveries.system.connect.contacts["other"] = []
+    deliveries.deliver(report_of("unknown") | {"time": "9999-12-31T23:59:59.999Z"}, report_of("other"))
+    [letter] = deliveries.queue
+    assert "unknown" in letter.body
+    assert (deliveries.problems, deliveries.dead_letters) == ([], [])

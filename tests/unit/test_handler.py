@@ -1,35 +1,47 @@
-"""The function as Lambda calls it: its environment, its answers, its log lines and metrics."""
+"""The function as Lambda calls it: its wiring, its environment, its answers, its log lines and metrics."""
 
-import importlib
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
-from contact_references.errors import PermanentError, RetriableError
-from contact_references.report import COUNTS
-from contact_references.settings import CaptureSettings, SettingsError
-from tests.unit.conftest import INSTANCE_ID, Member, System
+from capture.handler import App, handler, logger, metrics
+from contact_references.aws.capture_queue import CaptureQueue
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.pacing import TokenBucket
+from contact_references.aws.references import ReferenceReader
+from contact_references.capture.capturer import Capturer
+from contact_references.capture.intake import Intake
+from contact_references.capture.report import COUNTS, Report
+from contact_references.capture.settings import CaptureSettings
+from contact_references.model.environment import SettingsError
+from contact_references.model.errors import PermanentError, RetriableError
+from contact_references.model.reference_types import TypeLists
+from contact_references.model.timestamps import parse_iso
+from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, Member, System, make_client
 
-EVENTS = Path(__file__).parents[2] / "events"
+ROOT = Path(__file__).parents[2]
+EVENTS = ROOT / "events"
 ENVIRONMENT = {
     "TABLE_NAME": "ledger",
     "BUCKET_NAME": "lake",
+    "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/queue",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/dead-letters",
     "INSTANCE_ARNS": "",
     "COMPLETION_EVENT_TYPES": "COMPLETED",
-    "REFERENCE_TYPES": "URL,NUMBER,STRING,DATE,EMAIL,ATTACHMENT",
+    "REFERENCE_TYPES": json.dumps({"VOICE": ALL_TYPES[:6], "*": ALL_TYPES}),
+    "AUDIT_SHARE": "0.01",
     "REQUESTS_PER_SECOND": "1000",
     "RETENTION_DAYS": "0",
-    "POWERTOOLS_SERVICE_NAME": "contact-references",
-    "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
-    "POWERTOOLS_METRICS_DISABLED": "false",
 }
-CONTEXT = SimpleNamespace(
+TYPE_LISTS = TypeLists({"VOICE": ALL_TYPES[:6], "EMAIL": ALL_TYPES[:6], "*": ALL_TYPES})
+CONTEXT: Any = SimpleNamespace(
     function_name="capture",
     memory_limit_in_mb=256,
     invoked_function_arn="arn:aws:lambda:us-east-1:111122223333:function:capture",
@@ -49,16 +61,45 @@ class CurrentOutput:
 
 
 class Function(SimpleNamespace):
-    """The function, wired to the test's system."""
+    """The function, wired to the test's system and to queues on moto."""
 
     system: System
+    sqs: Any
     queue_url: str
     dead_letter_queue_url: str
-    handler: Callable[[Any, Any], dict[str, Any]]
+    app: App
+
+    def wire(self, type_lists: TypeLists) -> None:
+        system = self.system
+        report = Report(logger, metrics, type_lists)
+        bucket = TokenBucket(1000, clock=lambda: 0, sleep=lambda _: None)
+        reader = ReferenceReader(
+            system.connect.client, type_lists=type_lists, bucket=bucket, on_refused_type=report.refused_type
+        )
+        capturer = Capturer(
+            reader=reader,
+            ledger=Ledger(system.dynamodb, "ledger", clock=system.clock, sleep=system.sleeps.append),
+            lake=system.lake_store,
+            on_leftover=report.leftover,
+            clock=system.clock,
+        )
+        queue = CaptureQueue(self.sqs, queue_url=self.queue_url, dead_letter_queue_url=self.dead_letter_queue_url)
+        intake = Intake(
+            capturer=capturer,
+            queue=queue,
+            report=report,
+            completion_types=frozenset({"COMPLETED"}),
+            clock=system.clock,
+        )
+        self.app = App(intake, bucket, reader, report, frozenset())
+
+    def handler(self, event: object) -> dict[str, Any]:
+        answer: dict[str, Any] = handler(event, CONTEXT, app=self.app)
+        return answer
 
     def deliver(self) -> list[str]:
         """Receive what is on the queue, hand it to the function as Lambda does, and delete what it let go."""
-        messages = self.system.sqs.receive_message(
+        messages = self.sqs.receive_message(
             QueueUrl=self.queue_url, MaxNumberOfMessages=10, AttributeNames=["All"]
         ).get("Messages", [])
         records = [
@@ -71,20 +112,20 @@ class Function(SimpleNamespace):
             }
             for message in messages
         ]
-        answer = self.handler({"Records": records}, CONTEXT)
+        answer = self.handler({"Records": records})
         failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
         for message in messages:
             if message["MessageId"] not in failed:
-                self.system.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
         return failed
 
     def send(self, *events: object) -> None:
         for event in events:
             body = event if isinstance(event, str) else json.dumps(event)
-            self.system.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
 
     def dead_letters(self) -> list[tuple[str, dict[str, str]]]:
-        messages = self.system.sqs.receive_message(
+        messages = self.sqs.receive_message(
             QueueUrl=self.dead_letter_queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         ).get("Messages", [])
         return [
@@ -94,33 +135,19 @@ class Function(SimpleNamespace):
 
 
 @pytest.fixture
-def function(system: System, monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
+def function(system: System, moto: None) -> Iterator[Function]:  # noqa: ARG001 - before its clients are made
+    sqs = make_client("sqs")
     urls = {
-        name: system.sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
+        name: sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
         for name in ("queue", "dead-letters")
     }
-    environment = ENVIRONMENT | {"QUEUE_URL": urls["queue"], "DEAD_LETTER_QUEUE_URL": urls["dead-letters"]}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    create: Callable[..., Any] = boto3.session.Session.client
-
-    def client(session: boto3.session.Session, name: str, **of: Any) -> Any:
-        made = create(session, name, **of)
-        if name == "connect":
-            system.connect.stand_behind(made)
-        return made
-
-    monkeypatch.setattr(boto3.session.Session, "client", client)
-    sys.modules.pop("capture.handler", None)
-    module = importlib.import_module("capture.handler")
-    module.logger.handlers[0].setStream(CurrentOutput())
-    yield Function(
-        system=system,
-        handler=module.handler,
-        queue_url=urls["queue"],
-        dead_letter_queue_url=urls["dead-letters"],
-    )
-    sys.modules.pop("capture.handler", None)
+    system.clock.now = parse_iso("2026-03-03T12:00:00Z")  # after all sample events
+    metrics.namespace = "ContactReferences"
+    logger.handlers[0].setStream(CurrentOutput())  # type: ignore[attr-defined]
+    made = Function(system=system, sqs=sqs, queue_url=urls["queue"], dead_letter_queue_url=urls["dead-letters"])
+    made.wire(TYPE_LISTS)
+    yield made
+    metrics.clear_metrics()
 
 
 def load(name: str) -> dict[str, Any]:
@@ -139,11 +166,13 @@ MARKED: list[Member] = [
 
 def test_one_event_by_hand_returns_what_became_of_its_contact(function: Function) -> None:
     function.system.connect.contacts[VOICE_ID] = MARKED
-    answer = function.handler(VOICE, CONTEXT)
+    answer = function.handler(VOICE)
     assert answer == {"contact_id": VOICE_ID, "outcome": "captured", "reference_count": 2, "reason": "captured"}
-    again = function.handler(VOICE, CONTEXT)
-    assert again == answer | {"outcome": "skipped", "reason": "captured since the event"}
-    other = function.handler(load("public-voice-queued-captured"), CONTEXT)
+    again = function.handler(VOICE)
+    assert again == answer | {"outcome": "skipped", "reason": "captured by this event, and appended again"}
+    covered = function.handler(VOICE | {"id": "another"})
+    assert covered == answer | {"outcome": "skipped", "reason": "captured since the event"}
+    other = function.handler(load("public-voice-queued-captured"))
     assert (other["outcome"], other["reason"]) == ("skipped", "not a completion")
 
 
@@ -152,7 +181,7 @@ def test_one_event_by_hand_returns_what_became_of_its_contact(function: Function
 )
 def test_one_unusable_event_by_hand_raises_before_any_call(function: Function, name: str) -> None:
     with pytest.raises(PermanentError):
-        function.handler(load(name), CONTEXT)
+        function.handler(load(name))
     assert function.system.connect.calls == []
 
 
@@ -160,7 +189,7 @@ def test_one_event_by_hand_that_fails_raises(function: Function) -> None:
     function.system.connect.contacts[VOICE_ID] = []
     function.system.connect.failures = [(429, "ThrottlingException")] * 3
     with pytest.raises(RetriableError, match="ThrottlingException"):
-        function.handler(VOICE, CONTEXT)
+        function.handler(VOICE)
 
 
 def test_a_batch_is_captured_and_its_failures_go_where_they_belong(function: Function) -> None:
@@ -183,12 +212,12 @@ def test_a_message_that_failed_waits_before_it_comes_again(function: Function) -
     function.system.connect.failures = [(503, "")]
     function.send(VOICE)
     assert len(function.deliver()) == 1
-    attributes = function.system.sqs.get_queue_attributes(QueueUrl=function.queue_url, AttributeNames=["All"])
+    attributes = function.sqs.get_queue_attributes(QueueUrl=function.queue_url, AttributeNames=["All"])
     assert attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
 
 
 def test_a_dead_letter_that_can_not_be_sent_stays_on_the_queue(function: Function) -> None:
-    function.system.sqs.delete_queue(QueueUrl=function.dead_letter_queue_url)
+    function.sqs.delete_queue(QueueUrl=function.dead_letter_queue_url)
     function.send("not JSON")
     assert len(function.deliver()) == 1
 
@@ -199,7 +228,7 @@ def test_access_denied_is_no_contact_s_fault(function: Function, capsys: pytest.
     function.send(VOICE)
     assert len(function.deliver()) == 1
     assert function.dead_letters() == []
-    [line] = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if line.get("contact_id")]
+    [line] = [line for line in lines_of(capsys) if line.get("contact_id")]
     assert (line["level"], line["error"]) == ("ERROR", "AccessDeniedException")
 
 
@@ -234,10 +263,11 @@ def test_logs_and_metrics_count_and_name_no_value(function: Function, capsys: py
     lines = [json.loads(line) for line in written.out.splitlines()]
     [contact] = [line for line in lines if line.get("contact_id") == contact_id]
     assert (contact["outcome"], contact["reference_count"]) == ("captured", 3)
-    assert (contact["unknown_references"], contact["invalid_references"]) == (1, 1)
-    [metrics] = [line for line in lines if "_aws" in line]
-    assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ContactReferences"
-    counted = {
+    counts = ("unknown_references", "invalid_references", "unlisted_references")
+    assert [contact[name] for name in counts] == [1, 1, 0]
+    [emitted] = [line for line in lines if "_aws" in line]
+    assert emitted["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ContactReferences"
+    assert counted(lines) == {
         "ContactsCaptured": 1,
         "ContactsFailed": 1,
         "ReferencesCaptured": 3,
@@ -245,8 +275,120 @@ def test_logs_and_metrics_count_and_name_no_value(function: Function, capsys: py
         "InvalidReferences": 1,
         "ApiCalls": 1,
     }
-    assert {name: sum(metrics[name]) for name in COUNTS if name in metrics} == counted
-    assert metrics["SecondsToCapture"][0] > 0
+    assert emitted["SecondsToCapture"][0] == contact["seconds_to_capture"] > 0
+
+
+def test_the_seconds_to_capture_are_told_once_of_contacts_whose_own_event_came(
+    function: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.system.connect.contacts |= {VOICE_ID: [], "first": []}
+    function.handler(VOICE | {"detail": VOICE["detail"] | {"initialContactId": "first"}})
+    lines = [line for line in lines_of(capsys) if "contact_id" in line]
+    ended = parse_iso(VOICE["detail"]["disconnectTimestamp"])
+    took = (function.system.clock.now - ended).total_seconds()
+    assert {line["contact_id"]: line.get("seconds_to_capture") for line in lines} == {
+        VOICE_ID: pytest.approx(took, abs=1),
+        "first": None,
+    }
+    function.system.connect.contacts[VOICE_ID] = MARKED
+    function.handler(VOICE | {"id": "later", "time": "2026-03-03T12:00:00Z"})
+    request = load("capture-request")
+    function.system.connect.contacts[request["detail"]["contactId"]] = []
+    function.handler(request)
+    lines = [line for line in lines_of(capsys) if "contact_id" in line]
+    assert [line["outcome"] for line in lines] == ["captured", "captured"]
+    assert all("seconds_to_capture" not in line for line in lines)
+
+
+def lines_of(output: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.readouterr().out.splitlines()]
+
+
+def counted(lines: list[dict[str, Any]]) -> dict[str, float]:
+    [emitted] = [line for line in lines if "_aws" in line]
+    return {name: sum(emitted[name]) for name in COUNTS if name in emitted}
+
+
+def test_references_that_the_channel_s_list_does_not_have_are_kept_and_counted(
+    function: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.wire(TypeLists(TYPE_LISTS.by_channel, audit_share=1.0))
+    analysis = {"ContactAnalysis": {"Name": "a", "Status": "AVAILABLE"}}
+    function.system.connect.contacts[VOICE_ID] = [*MARKED, analysis, {"Mood": {"Name": "tone"}}]
+    answer = function.handler(VOICE)
+    assert answer["reference_count"] == 4
+    lines = lines_of(capsys)
+    assert counted(lines)["UnlistedReferences"] == 1
+    [line] = [line for line in lines if line.get("contact_id") == VOICE_ID]
+    assert line["unlisted_references"] == 1
+
+
+def test_a_refused_type_is_an_error_line_and_a_count_and_is_told_once(
+    function: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.system.connect.contacts |= {VOICE_ID: MARKED, "another": MARKED}
+    function.system.connect.refused_types = {"ATTACHMENT"}
+    another = VOICE | {"id": "another", "detail": VOICE["detail"] | {"contactId": "another", "initialContactId": None}}
+    function.send(VOICE, another)
+    assert function.deliver() == []
+    lines = lines_of(capsys)
+    assert counted(lines)["RefusedTypes"] == 1
+    [line] = [line for line in lines if line.get("level") == "ERROR"]
+    assert (line["channel"], line["reference_type"]) == ("VOICE", "ATTACHMENT")
+    assert MARKER not in json.dumps(lines)
+
+
+def test_rows_that_are_left_over_are_a_warning(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
+    function.system.connect.contacts[VOICE_ID] = MARKED
+    function.handler(VOICE)
+    function.system.connect.contacts[VOICE_ID] = []
+
+    def refuse(operation: str, parameters: dict[str, Any]) -> str | None:
+        is_delete = operation == "BatchWriteItem" and "DeleteRequest" in str(parameters)
+        return "ThrottlingException" if is_delete else None
+
+    function.system.fake.refuses = refuse
+    capsys.readouterr()
+    later = VOICE | {"id": "later", "time": "2026-03-03T12:00:00Z"}
+    assert function.handler(later)["outcome"] == "captured"
+    [line] = [line for line in lines_of(capsys) if line.get("level") == "WARNING"]
+    assert (line["message"], line["error"]) == ("rows left over", "ThrottlingException")
+
+
+def test_each_invocation_emits_its_own_counts_also_of_one_that_fails(
+    function: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.system.connect.contacts[VOICE_ID] = []
+    function.system.connect.failures = [(429, "ThrottlingException")] * 3
+    with pytest.raises(RetriableError):
+        function.handler(VOICE)
+    assert counted(lines_of(capsys)) == {"ContactsFailed": 1, "ApiCalls": 3, "ThrottledApiCalls": 3}
+    function.handler(VOICE)
+    assert counted(lines_of(capsys)) == {"ContactsCaptured": 1, "ApiCalls": 1}
+    function.handler(VOICE)
+    assert counted(lines_of(capsys)) == {"ContactsSkipped": 1, "ApiCalls": 0}
+
+
+def test_one_event_in_the_year_9999_hands_back_nobody_else(function: Function) -> None:
+    chat = load("completed-chat")
+    function.system.connect.contacts[chat["detail"]["contactId"]] = []
+    function.send(VOICE | {"time": "9999-12-31T23:59:59Z"}, chat)
+    assert len(function.deliver()) == 1
+    assert function.system.items(chat["detail"]["contactId"])
+    assert function.dead_letters() == []
+
+
+def test_a_contact_event_s_time_is_reckoned_with_up_to_a_day_ahead(function: Function) -> None:
+    function.system.connect.contacts |= {VOICE_ID: [], "another": []}
+    detail = VOICE["detail"] | {"disconnectTimestamp": "2026-03-04T12:00:00.000Z"}
+    function.handler(VOICE | {"detail": detail})
+    assert function.system.items(VOICE_ID)[0]["completed_at"] == "2026-03-04T12:00:00.000Z"
+    detail |= {"contactId": "another", "initialContactId": None, "disconnectTimestamp": "2026-03-04T12:01:00.000Z"}
+    function.handler(VOICE | {"detail": detail, "id": "another"})
+    assert function.system.items("another")[0]["completed_at"] == VOICE["time"].replace("Z", ".000Z")
+
+
+SETTINGS = CaptureSettings.from_environment
 
 
 @pytest.mark.parametrize(
@@ -259,33 +401,60 @@ def test_logs_and_metrics_count_and_name_no_value(function: Function, capsys: py
         ("INSTANCE_ARNS", None),
         ("INSTANCE_ARNS", "12345678"),
         ("COMPLETION_EVENT_TYPES", ""),
-        ("REFERENCE_TYPES", "URL,,DATE"),
-        ("REFERENCE_TYPES", "URL,PHONE"),
+        ("COMPLETION_EVENT_TYPES", "COMPLETED,,DISCONNECTED"),
+        ("REFERENCE_TYPES", None),
+        ("REFERENCE_TYPES", "URL,DATE"),
+        ("REFERENCE_TYPES", "[]"),
+        ("REFERENCE_TYPES", '{"VOICE": ["URL"]}'),
+        ("REFERENCE_TYPES", '{"*": []}'),
+        ("REFERENCE_TYPES", '{"*": "URL"}'),
+        ("REFERENCE_TYPES", '{"*": ["URL", "PHONE"]}'),
+        ("REFERENCE_TYPES", '{"*": [["URL"]]}'),
+        ("AUDIT_SHARE", None),
+        ("AUDIT_SHARE", "-0.01"),
+        ("AUDIT_SHARE", "1.01"),
+        ("AUDIT_SHARE", "nan"),
+        ("AUDIT_SHARE", "few"),
         ("REQUESTS_PER_SECOND", "0"),
         ("REQUESTS_PER_SECOND", "nan"),
+        ("REQUESTS_PER_SECOND", "inf"),
         ("REQUESTS_PER_SECOND", "many"),
         ("RETENTION_DAYS", "-1"),
         ("RETENTION_DAYS", "1.5"),
     ],
 )
-@pytest.mark.usefixtures("function")
-def test_a_wrong_environment_stops_the_function_at_its_start_by_name(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
-) -> None:
+def test_a_wrong_environment_is_refused_by_name_and_value(name: str, value: str | None) -> None:
+    environment = ENVIRONMENT | ({name: value} if value is not None else {})
     if value is None:
-        monkeypatch.delenv(name)
-    else:
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "capture")
-    sys.modules.pop("capture.handler")
-    with pytest.raises(SettingsError, match=name):
-        importlib.import_module("capture.handler")
+        del environment[name]
+    with pytest.raises(SettingsError, match=name) as refused:
+        SETTINGS(environment)
+    assert value is None or not value.strip() or value in str(refused.value) or name == "REFERENCE_TYPES"
 
 
-def test_settings_name_instances_and_retention() -> None:
+def test_a_wrong_environment_stops_the_function_at_its_start() -> None:
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "TABLE_NAME"}
+    paths = os.pathsep.join(str(ROOT / name) for name in ("lambdas", "."))
+    more = {"AWS_LAMBDA_FUNCTION_NAME": "capture", "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": paths}
+    started = subprocess.run(
+        [sys.executable, "-c", "import capture.handler"],
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode != 0
+    assert started.stderr.splitlines()[-1].startswith("contact_references.model.environment.SettingsError: TABLE_NAME")
+
+
+def test_settings_are_what_the_environment_says() -> None:
     arn = f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE_ID}"
-    environment = {"QUEUE_URL": "q", "DEAD_LETTER_QUEUE_URL": "d", "INSTANCE_ARNS": f"{arn}, ", "RETENTION_DAYS": "30"}
-    settings = CaptureSettings.from_environment(ENVIRONMENT | environment)
+    more = {"INSTANCE_ARNS": f"{arn}, ", "RETENTION_DAYS": "30", "COMPLETION_EVENT_TYPES": "completed, DISCONNECTED"}
+    settings = SETTINGS(ENVIRONMENT | more)
     assert [instance.instance_id for instance in settings.instances] == [INSTANCE_ID]
     assert settings.retention is not None
     assert settings.retention.days == 30
+    assert settings.completion_types == {"COMPLETED", "DISCONNECTED"}
+    assert settings.type_lists == TypeLists({"VOICE": ALL_TYPES[:6], "*": ALL_TYPES}, audit_share=0.01)
+    assert SETTINGS(ENVIRONMENT).retention is None
+    assert SETTINGS(ENVIRONMENT).instances == frozenset()

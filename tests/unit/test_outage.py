@@ -4,11 +4,12 @@ Intake, queue, pacing, reader and ledger are the real ones; below them stand cli
 take time by the simulated clock.
 """
 
+import gzip
 import io
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,19 +18,18 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from contact_references.batch import Capturer
-from contact_references.connect import ReferenceReader
-from contact_references.contact import Scope
-from contact_references.intake import Intake
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.queue import CaptureQueue, Message
-from contact_references.report import Report
-from contact_references.timestamps import format_time
-from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, NOON, FakeDynamoDB
+from contact_references.aws.capture_queue import CaptureQueue, Message
+from contact_references.aws.lake import Lake
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.pacing import TokenBucket
+from contact_references.aws.references import ReferenceReader
+from contact_references.capture.capturer import Capturer
+from contact_references.capture.intake import Intake
+from contact_references.capture.report import Report
+from contact_references.model.timestamps import format_time
+from tests.unit.conftest import ALL_LISTS, INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, FakeDynamoDB
 
-INFRASTRUCTURE = (Path(__file__).parents[2] / "infra" / "capture.py").read_text(encoding="utf-8")
+INFRASTRUCTURE = "".join(path.read_text() for path in sorted((Path(__file__).parents[2] / "infra").glob("*.py")))
 HOUR = 3600.0
 OUTAGE = (1 * HOUR, 13 * HOUR)
 TIMEOUT = 120.0
@@ -64,7 +64,7 @@ class Letter:
         detail = {
             "eventType": "COMPLETED",
             "contactId": self.contact_id,
-            "instanceArn": f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE_ID}",
+            "instanceArn": INSTANCE_ARN,
         }
         kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
         return json.dumps(kind | {"id": self.contact_id, "time": time, "detail": detail})
@@ -95,7 +95,10 @@ class Simulation:
         self.waiting = list(self.letters)
         self.dead: list[Letter] = []
         self.dead_by_function = 0
-        self.captured_at: dict[str, float] = {}
+        self.done_at: dict[str, float] = {}
+        """When the message of each contact left the queue."""
+        self.lake: set[str] = set()
+        self.readings = 0
         self.dynamodb = FakeDynamoDB()
         self.intakes = [self._environment() for _ in range(ENVIRONMENTS)]
 
@@ -108,6 +111,10 @@ class Simulation:
             if batch := self._receive():
                 self._invoke(self.intakes[environment], batch)
             free_at[environment] = self.now
+
+    def holds(self, contact_id: str) -> bool:
+        """Whether the contact is in the ledger."""
+        return (f"{INSTANCE_ID}#{contact_id}", "CONTACT") in self.dynamodb.items
 
     def _receive(self) -> list[Letter]:
         batch = []
@@ -136,14 +143,11 @@ class Simulation:
             for letter in batch
         ]
         bucket.wake()
-        failed = set(
-            intake.take_messages(
-                messages, scope=Scope("us-east-1", "111122223333"), time_left=lambda: deadline - self.now
-            )
-        )
+        failed = set(intake.take_messages(messages, scope=SCOPE, time_left=lambda: deadline - self.now))
         bucket.rest()
         assert self.now <= deadline + 1, "Lambda would have ended the function"
-        self.waiting = [letter for letter in self.waiting if letter not in batch or letter.contact_id in failed]
+        self.done_at |= {letter.contact_id: self.now for letter in batch if letter.contact_id not in failed}
+        self.waiting = [letter for letter in self.waiting if letter.contact_id not in self.done_at]
 
     def _environment(self) -> tuple[TokenBucket, Intake]:
         bucket = TokenBucket(4, clock=lambda: self.now, sleep=self._pass)
@@ -151,28 +155,32 @@ class Simulation:
         connect: Any = SimpleNamespace(meta=events, list_contact_references=self._calls("connect", 0.1, self._list))
         dynamodb: Any = SimpleNamespace(
             batch_get_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("BatchGetItem", of)),
-            put_item=self._calls("dynamodb", 0.01, self._put),
-            transact_write_items=self._calls("dynamodb", 0.01, self._put),
-            exceptions=SimpleNamespace(TransactionCanceledException=ArithmeticError),  # none is canceled here
+            batch_write_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("BatchWriteItem", of)),
+            put_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("PutItem", of)),
+            update_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("UpdateItem", of)),
+            get_paginator=lambda _: SimpleNamespace(paginate=self._calls("dynamodb", 0.01, self._query)),
+            exceptions=SimpleNamespace(ConditionalCheckFailedException=ArithmeticError),  # none is refused here
         )
-        s3: Any = SimpleNamespace(put_object=self._calls("s3", 0.05, lambda **_: {}))
+        s3: Any = SimpleNamespace(put_object=self._calls("s3", 0.05, self._append))
         sqs: Any = SimpleNamespace(change_message_visibility=self._change_visibility, send_message=self._send_message)
         capturer = Capturer(
-            reader=ReferenceReader(connect, reference_types=ALL_TYPES, bucket=bucket),
-            ledger=Ledger(dynamodb, "ledger"),
+            reader=ReferenceReader(connect, type_lists=ALL_LISTS, bucket=bucket, on_refused_type=self._refuse_type),
+            ledger=Ledger(dynamodb, "ledger", clock=self._tell_time, sleep=self._pass),
             lake=Lake(s3, "lake"),
-            clock=lambda: NOON + timedelta(seconds=self.now),
+            on_leftover=lambda _: None,
+            clock=self._tell_time,
         )
         metrics: Any = SimpleNamespace(add_metric=lambda *_: None)
         return bucket, Intake(
             capturer=capturer,
             queue=CaptureQueue(sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
-            report=Report(Logger(service="outage", level="CRITICAL", stream=io.StringIO()), metrics),
+            report=Report(Logger(service="outage", level="CRITICAL", stream=io.StringIO()), metrics, ALL_LISTS),
             completion_types=frozenset({"COMPLETED"}),
+            clock=self._tell_time,
         )
 
-    def _calls(self, service: str, seconds: float, answer: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
-        def call(**parameters: Any) -> dict[str, Any]:
+    def _calls(self, service: str, seconds: float, answer: Callable[..., Any]) -> Callable[..., Any]:
+        def call(**parameters: Any) -> Any:
             outage = self.outage
             if not self._is_out(service):
                 self._pass(seconds)
@@ -192,14 +200,21 @@ class Simulation:
         self.now += seconds
 
     def _list(self, **_: Any) -> dict[str, Any]:
+        self.readings += 1
         return {"ReferenceSummaryList": [{"Url": {"Name": "CRM", "Value": "https://crm.example/"}}]}
 
-    def _put(self, **of: Any) -> dict[str, Any]:
-        operation = "TransactWriteItems" if "TransactItems" in of else "PutItem"
-        answer = self.dynamodb.call(operation, of)
-        for put in of.get("TransactItems", [{"Put": of}]):
-            self.captured_at.setdefault(put["Put"]["Item"]["contact_id"]["S"], self.now)
-        return answer
+    def _append(self, **of: Any) -> dict[str, Any]:
+        self.lake |= {json.loads(line)["contact_id"] for line in gzip.decompress(of["Body"]).splitlines()}
+        return {}
+
+    def _query(self, **of: Any) -> list[dict[str, Any]]:
+        return [self.dynamodb.call("Query", of)]
+
+    def _refuse_type(self, *_: object) -> None:
+        raise AssertionError("no type is refused here")
+
+    def _tell_time(self) -> datetime:
+        return NOON + timedelta(seconds=self.now)
 
     def _change_visibility(self, **of: Any) -> None:
         self.by_id[of["ReceiptHandle"]].visible_at = self.now + of["VisibilityTimeout"]
@@ -227,12 +242,19 @@ def test_twelve_hours_without_a_service_lose_nothing_and_are_made_good_within_tw
     simulation = Simulation(contacts=70, outage=outage)
     simulation.run()
     assert (simulation.dead, simulation.dead_by_function) == ([], 0)
-    assert simulation.captured_at.keys() == simulation.by_id.keys()
+    assert simulation.lake == {contact_id for contact_id in simulation.by_id if simulation.holds(contact_id)}
+    assert simulation.lake == simulation.done_at.keys() == simulation.by_id.keys()
     first, *_ = waited = [letter for letter in simulation.letters if OUTAGE[0] <= letter.sent_at < OUTAGE[1]]
     assert first.receives > 40  # it was a long outage
     assert max(letter.receives for letter in waited) <= MOST_RECEIVES / 2
-    last = max(simulation.captured_at[letter.contact_id] for letter in waited)
+    last = max(simulation.done_at[letter.contact_id] for letter in waited)
     assert OUTAGE[1] <= last <= OUTAGE[1] + RECOVERY
+
+
+def test_without_the_lake_contacts_are_in_the_ledger_at_once_and_connect_is_asked_once() -> None:
+    simulation = Simulation(contacts=20, outage=OUTAGES["S3 fails"])
+    simulation.run()
+    assert simulation.readings == 2 * 20
 
 
 def test_a_lower_limit_of_receives_would_not_outlast_it() -> None:

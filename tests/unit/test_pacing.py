@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contact_references.pacing import TokenBucket
+from contact_references.aws.pacing import TokenBucket
 
 
 class Time:
@@ -34,14 +34,18 @@ def taken_within(bucket: TokenBucket, time: Time, seconds: float) -> int:
         count += 1
 
 
-@given(rate=st.floats(0.05, 50), pauses=st.lists(st.floats(0, 5), max_size=30))
+@given(rate=st.floats(0.05, 50), pauses=st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=30))
 def test_however_it_is_asked_it_never_gives_more_than_its_rate_and_a_second_s_worth(
-    rate: float, pauses: list[float]
+    rate: float, pauses: list[tuple[float, bool]]
 ) -> None:
     bucket, time = bucket_of(rate)
     start, times = time.now, []
-    for pause in pauses:
+    for pause, is_rest in pauses:
+        if is_rest:
+            bucket.rest()
         time.pass_by(pause)
+        if is_rest:
+            bucket.wake()
         bucket.take()
         times.append(time.now)
     burst = max(1.0, rate)
@@ -64,14 +68,28 @@ def test_what_writing_took_is_made_up_for() -> None:
     assert count == pytest.approx(4 * 100, rel=0.05)
 
 
-def test_after_a_freeze_it_is_empty_and_after_a_short_rest_it_is_not() -> None:
-    for rest, at_once in ((3600.0, 0), (0.75, 3)):
-        bucket, time = bucket_of(4)
+@pytest.mark.parametrize(("rate", "rest", "at_once"), [(4, 3600, 2), (4, 0.75, 3), (4, 0.25, 1), (0.5, 3600, 1)])
+def test_after_a_freeze_it_has_saved_two_tokens_at_most_and_after_a_short_rest_what_it_had(
+    rate: float, rest: float, at_once: int
+) -> None:
+    bucket, time = bucket_of(rate)
+    bucket.take()
+    bucket.rest()
+    time.pass_by(rest)
+    bucket.wake()
+    assert bucket.is_empty == (at_once == 0)
+    assert taken_within(bucket, time, 0.1) == at_once
+
+
+def test_it_is_empty_while_the_next_token_is_to_be_waited_for() -> None:
+    bucket, time = bucket_of(4)
+    for pause, is_empty in ((0.0, True), (0.24, True), (0.01, False), (10, False)):
+        time.pass_by(pause)
+        assert bucket.is_empty == is_empty
+    for _ in range(4):
+        assert not bucket.is_empty
         bucket.take()
-        bucket.rest()
-        time.pass_by(rest)
-        bucket.wake()
-        assert taken_within(bucket, time, 0.1) == at_once
+    assert bucket.is_empty
 
 
 def test_refusals_slow_it_down_and_their_absence_brings_it_back() -> None:

@@ -5,14 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from contact_references.contact import Completion, Scope, parse_completion
-from contact_references.reconcile_report import HOUR_COUNTS, RECONCILE_COUNTS
-from contact_references.report import COUNTS, SECONDS_TO_CAPTURE
-from tests.unit.conftest import System
+from contact_references.capture.report import COUNTS, SECONDS_TO_CAPTURE
+from contact_references.model.events import ContactReport, parse_event
+from contact_references.model.timestamps import parse_iso
+from contact_references.reconcile import report as reconcile_report
+from tests.unit.conftest import SCOPE, System
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,11 +27,32 @@ def table_names(header: str) -> set[str]:
 
 
 def commands() -> list[list[str]]:
-    """Return the commands in code blocks and in the text."""
+    """Return the commands in code blocks, which may go over several lines, and in the text."""
     blocks = [block.replace("\\\n", " ") for block in README.split("```")[1::2]]
-    texts = [line for block in blocks for line in block.splitlines()] + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
+    texts = [text for block in blocks for text in whole_commands(block)] + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", README)
     parts = [part.strip() for text in texts for part in text.split(" && ")]
-    return [shlex.split(part, comments=True) for part in parts if re.match(r"(make|python|cdk|aws) [a-z-]", part)]
+    return [shlex.split(part, comments=True) for part in parts if is_command(part)]
+
+
+def whole_commands(block: str) -> Iterator[str]:
+    """Yield a block's lines, those of one command together: until its quotes are closed."""
+    command = ""
+    for line in block.splitlines():
+        command = f"{command} {line}".strip()
+        if not is_command(command) or is_whole(command):
+            yield command
+            command = ""
+
+
+def is_whole(command: str) -> bool:
+    try:
+        return bool(shlex.split(command, comments=True))
+    except ValueError:
+        return False
+
+
+def is_command(text: str) -> bool:
+    return re.match(r"(make|python|cdk|aws) [a-z-]", text) is not None
 
 
 def test_context_keys_are_those_of_the_app() -> None:
@@ -43,7 +66,7 @@ def test_outputs_are_those_of_the_stacks() -> None:
 
 
 def test_metrics_are_those_of_the_reports() -> None:
-    assert table_names("metric") == {*COUNTS, SECONDS_TO_CAPTURE, *RECONCILE_COUNTS, *HOUR_COUNTS}
+    assert table_names("metric") == {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES}
 
 
 def test_make_s_targets_exist() -> None:
@@ -78,10 +101,10 @@ def test_its_row_is_what_is_captured(system: System) -> None:
     seeds = json.loads((ROOT / "local" / "contacts.json").read_text())["contacts"]
     system.connect.contacts = {seed["Id"]: seed["References"] for seed in seeds}
     event = json.loads((ROOT / "events" / "completed-malformed-arn.json").read_text())
-    completion = parse_completion(
-        event, scope=Scope("us-east-1", "111122223333"), completion_types=frozenset({"COMPLETED"})
-    )
-    assert isinstance(completion, Completion)
-    system.capture(completion)
+    now = system.clock.now = parse_iso("2026-03-03T12:00:00Z")
+    report = parse_event(event, scope=SCOPE, completion_types=frozenset({"COMPLETED"}), now=now)
+    assert isinstance(report, ContactReport)
+    system.capture(report)
     _, captured = system.items(row["contact_id"])
-    assert captured | {"captured_at": ""} == row | {"captured_at": "", "schema_version": "1"}
+    of_one_run = {"capture_id": "", "captured_at": "", "sk": ""}
+    assert captured | of_one_run == row | of_one_run | {"schema_version": "2"}

@@ -1,748 +1,884 @@
-"""Every completed contact is accounted for: the simulated Connect, and moto for the rest, on one clock."""
+"""Every completed contact is accounted for: runs on a virtual clock, with the services' limits around them."""
 
-import json
+import random
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
-from aws_lambda_powertools import Logger, Metrics
-from botocore.config import Config
-from moto import mock_aws
 
-from contact_references.backfill import Backfill, summarize
-from contact_references.batch import Capturer
-from contact_references.capture import Capture
-from contact_references.connect import ReferenceReader
-from contact_references.contact import Contact, ContactKey, Instance, Scope
-from contact_references.errors import RetriableError
-from contact_references.feeding import LONGEST_DELAY_SECONDS, ROOM_SECONDS, Feeder
-from contact_references.intake import Intake
-from contact_references.journal import HeldError, Journal, Period, Tally
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.periods import InvalidPeriodError
-from contact_references.queue import CaptureQueue, Message
-from contact_references.reconcile import Reconciler, Work
-from contact_references.report import Report
-from contact_references.search import ContactSearch
-from local.connect import ConnectSimulator
-from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, create_ledger
+from contact_references.aws.worklist import Opened
+from contact_references.model.contact import Instance
+from contact_references.model.errors import ConfigurationError, PermanentError, RetriableError
+from contact_references.model.timestamps import parse_iso
+from contact_references.reconcile.report import Gauges
+from tests.unit.conftest import NOON, create_ledger, make_client
+from tests.unit.reconciling import DAY, HOUR, INSTANCE, MINUTE, OTHER, KilledError, World
 
-INSTANCE = Instance("us-east-1", "111122223333", INSTANCE_ID)
-SCOPE = Scope(INSTANCE.region, INSTANCE.account)
-NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
-RATE = 2.0  # requests a second, of 10 that the account has
-HOUR = timedelta(hours=1)
-Counts = dict[str, int]
+THIRD = Instance("us-east-1", "111122223333", "third")
+START = NOON - 2 * HOUR
+"""The start of the hour that is due first at noon."""
 
 
-class World(SimpleNamespace):
-    """A contact centre, its capture path and what reconciles them; only what needs time lets it pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = NOW
-        self.simulator = ConnectSimulator(clock=self.seconds, settle_seconds=1200)
-        self.captured_events = 0
-        self.metrics = Metrics(namespace="test", service="test")
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def seconds(self) -> float:
-        return self.now.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    def start(self) -> None:
-        once = Config(retries={"total_max_attempts": 1}, proxies={})
-        session = boto3.Session("test", "test", region_name="us-east-1")
-        self.dynamodb = session.client("dynamodb", config=once)
-        self.sqs = session.client("sqs", config=once)
-        s3 = session.client("s3", config=once)
-        create_ledger(self.dynamodb)
-        s3.create_bucket(Bucket="lake")
-        self.queue_url = self.sqs.create_queue(QueueName="contacts")["QueueUrl"]
-        self.dead_url = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
-        connect = session.client("connect", endpoint_url=self.simulator.url, config=once)
-        self.connect = connect
-        self.ledger = Ledger(self.dynamodb, "ledger")
-        self.reader = ReferenceReader(connect, reference_types=ALL_TYPES, bucket=self.bucket(RATE))
-        capturer = Capturer(reader=self.reader, ledger=self.ledger, lake=Lake(s3, "lake"), clock=self.clock)
-        queue = CaptureQueue(self.sqs, queue_url=self.queue_url, dead_letter_queue_url=self.dead_url)
-        self.intake = Intake(
-            capturer=capturer,
-            queue=queue,
-            report=Report(Logger(service="test", level="CRITICAL"), self.metrics),
-            completion_types=frozenset({"COMPLETED"}),
-        )
-        self.search = ContactSearch(connect, bucket=self.bucket(0.5))
-        self.journal = Journal(self.dynamodb, "ledger", clock=self.clock)
-
-    def bucket(self, rate: float) -> TokenBucket:
-        return TokenBucket(rate, clock=self.seconds, sleep=self.sleep)
-
-    def reconciler(self, holder: str = "me", **of: Any) -> Reconciler:
-        """A reconcile function's worth; it captures what is queued while it waits."""
-        feeder = Feeder(
-            self.sqs, self.queue_url, requests_per_second=RATE, calls_a_contact=2, share=of.pop("share", 0.5)
-        )
-        return Reconciler(
-            search=of.pop("search", self.search),
-            ledger=self.ledger,
-            journal=self.journal,
-            feeder=feeder,
-            holder=holder,
-            clock=self.clock,
-            sleep=self.capture_for,
-            **of,
-        )
-
-    def have(self, name: str, ended_at: datetime, references: int = 1, **members: Any) -> None:
-        """Let a contact have ended, with its COMPLETED event lost."""
-        seed = {
-            "Id": name,
-            "InstanceId": INSTANCE_ID,
-            "Channel": "VOICE",
-            "InitiationMethod": "INBOUND",
-            "InitiationTimestamp": (ended_at - timedelta(minutes=5)).isoformat(),
-            "DisconnectTimestamp": ended_at.isoformat(),
-            "References": [{"Url": {"Name": f"u{n}", "Value": "https://example.com/"}} for n in range(references)],
-        }
-        self.simulator.import_contacts([seed | members])
-
-    def deliver(self) -> None:
-        """Put the events that Connect sent since the last time on the queue."""
-        entries = self.simulator.events[self.captured_events :]
-        self.captured_events += len(entries)
-        for number, entry in enumerate(entries):
-            event = {
-                "source": entry["Source"],
-                "detail-type": entry["DetailType"],
-                "id": f"{self.captured_events}-{number}",
-                "time": entry["Time"] if isinstance(entry["Time"], str) else self.now.isoformat(timespec="seconds"),
-                "detail": json.loads(entry["Detail"]),
-            }
-            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(event))
-
-    def capture_for(self, seconds: float) -> None:
-        """Let the capture function work at its pace for some time, which passes."""
-        end = self.now + timedelta(seconds=seconds)
-        while self.now < end and self.capture_batch():
-            pass
-        self.now = max(self.now, end)
-
-    def capture_batch(self) -> int:
-        """Capture up to ten messages; return how many there were."""
-        received = self.sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10, AttributeNames=["ApproximateReceiveCount"]
-        ).get("Messages", [])
-        messages = [
-            Message(
-                message_id=each["MessageId"],
-                receipt_handle=each["ReceiptHandle"],
-                body=each["Body"],
-                receive_count=int(each["Attributes"]["ApproximateReceiveCount"]),
-                origin="queue",
-            )
-            for each in received
-        ]
-        failed = self.intake.take_messages(messages, scope=SCOPE, time_left=lambda: 900)
-        for message in messages:
-            if message.message_id not in failed:
-                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message.receipt_handle)
-        return len(messages)
-
-    def run_recent(self, reconciler: Reconciler | None = None, hours: int = 3) -> Work:
-        """Do what the schedule does, then capture all that is queued."""
-        reconciler = reconciler or self.reconciler()
-        work = reconciler.recent_work([INSTANCE], timedelta(hours=hours))
-        reconciler.run(work, time_left=lambda: 900)
-        self.drain()
-        return work
-
-    def drain(self) -> None:
-        while self.capture_batch():
-            pass
-
-    def calls(self, operation: str = "ListContactReferences") -> int:
-        return int(self.simulator.statistics()["operations"][operation]["calls"])
-
-    def captured(self) -> set[str]:
-        keys = [ContactKey(INSTANCE_ID, each["Id"]) for each in self.simulator.contacts()]
-        entries = self.ledger.find_entries(keys)
-        return {key.contact_id for key, entry in entries.items() if entry.is_complete and entry.contact.completion_seen}
-
-    def coverage(self, hour: datetime) -> Counts:
-        item = self.item(f"COVERAGE#{INSTANCE_ID}", f"{hour:%Y-%m-%dT%H}:00:00.000Z")
-        names = ("completed", "captured", "missing", "unsettled", "given_up")
-        return {name: int(item[name]) for name in names}
-
-    def item(self, pk: str, sk: str) -> dict[str, Any]:
-        answer = self.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": pk}, "sk": {"S": sk}})
-        return {name: next(iter(value.values())) for name, value in answer["Item"].items()}
-
-    def queued(self) -> int:
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+def opened_to(world: World, instance: Instance = INSTANCE) -> datetime:
+    item = world.table.items[f"HOURS#{instance.instance_id}", "OPENED"]
+    return parse_iso(item["opened_to"]["S"])
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+def killed_in(world: World, call: int) -> None:
+    """Make a run that is killed before that call, and be another environment after it."""
+    world.calls_left = call
+    with pytest.raises(KilledError):
+        world.run()
+    world.calls_left = None
+    world.build()
+
+
+# Hours are opened
+
+
+def test_an_instance_that_is_seen_for_the_first_time_begins_with_the_last_day() -> None:
+    world = World(now=NOON + 20 * MINUTE)
+    world.run()
+    assert list(world.all_hours()) == [NOON - DAY + n * HOUR for n in range(23)]
+    assert opened_to(world) == NOON - HOUR
+
+
+def test_an_hour_is_due_an_hour_after_its_end() -> None:
     world = World()
-    with world.simulator, mock_aws(config={"core": {"passthrough": {"urls": [rf"{world.simulator.url}.*"]}}}):
-        world.start()
-        yield world
-        world.metrics.clear_metrics()  # they are the process's
-
-
-def minutes_ago(minutes: float) -> datetime:
-    return NOW - timedelta(minutes=minutes)
-
-
-def test_a_contact_whose_event_was_lost_is_captured(world: World) -> None:
-    world.have("a", minutes_ago(70))
-
-    work = world.run_recent()
-
-    assert world.captured() == {"a"}
-    assert dict(work.counts) == {"seen": 1, "already_there": 0, "queued": 1, "looks": 0}
-    entry = world.ledger.find_entries([ContactKey(INSTANCE_ID, "a")])[ContactKey(INSTANCE_ID, "a")]
-    assert entry.contact == Contact(
-        key=ContactKey(INSTANCE_ID, "a"),
-        initial_contact_id="a",
-        channel="VOICE",
-        initiation_method="INBOUND",
-        completed_at=minutes_ago(70),
-        completion_seen=True,
-    )
-
-
-def test_a_contact_counts_as_complete_an_hour_after_its_disconnect(world: World) -> None:
-    world.have("a", minutes_ago(59))
-
-    world.run_recent()
-    assert world.captured() == set()
-
-    world.sleep(120)
-    world.run_recent()
-    assert world.captured() == {"a"}
-
-
-def test_after_lost_and_repeated_events_everything_is_there_and_nothing_is_read_twice(world: World) -> None:
-    world.simulator.disturb_events(drop=0.3, repeat=0.1)
-    for number in range(60):
-        world.have(f"c{number}", minutes_ago(65 + number))
-    for number in range(60):
-        world.simulator.complete(f"c{number}")
-    world.deliver()
-    world.drain()
-    by_events = world.captured()
-    calls = world.calls()
-    assert 30 < len(by_events) < 55
-
-    world.run_recent()
-
-    assert len(world.captured()) == 60
-    assert world.calls() - calls == 2 * (60 - len(by_events))
-    assert world.simulator.statistics()["operations"]["SearchContacts"]["throttled"] == 0
-
-
-def test_reconciling_again_costs_nothing_but_the_search(world: World) -> None:
-    for number in range(30):
-        world.have(f"c{number}", minutes_ago(65 + number))
-    world.run_recent()
-    calls, searches = world.calls(), world.calls("SearchContacts")
-
-    work = world.run_recent()
-
-    assert (world.calls(), world.calls("SearchContacts")) == (calls, searches + 1)
-    assert dict(work.counts) == {"seen": 30, "already_there": 30, "queued": 0, "looks": 0}
-
-
-def test_a_leg_does_not_make_its_initial_contact_count_as_captured(world: World) -> None:
-    world.have("first", minutes_ago(80))
-    world.have("leg", minutes_ago(70), InitialContactId="first", PreviousContactId="first", InitiationMethod="TRANSFER")
-    world.simulator.complete("leg")
-    world.deliver()
-    world.drain()
-    assert world.captured() == {"leg"}
-
-    work = world.run_recent()
-
-    assert work.counts["queued"] == 1
-    assert world.captured() == {"first", "leg"}
-
-
-def test_a_reading_from_before_the_contacts_end_does_not_cover_it(world: World) -> None:
-    world.have("a", minutes_ago(70))
-    contact = Contact(
-        key=ContactKey(INSTANCE_ID, "a"),
-        initial_contact_id="a",
-        completed_at=minutes_ago(70),
-        completion_seen=True,
-    )
-    early = Capture(contact=contact, captured_at=minutes_ago(71), references=())
-    world.ledger.commit(early, over=None)
-
-    assert world.run_recent().counts["queued"] == 1
-    assert world.calls() == 2
-
-
-def test_a_contact_that_was_asked_for_is_not_asked_for_again_within_a_day(world: World) -> None:
-    world.have("a", minutes_ago(70))
-    reconciler = world.reconciler()
-    for _ in range(3):
-        reconciler.advance(reconciler.recent_work([INSTANCE], 3 * HOUR), time_left=lambda: 900)
-    assert world.queued() == 1
-
-    world.sqs.purge_queue(QueueUrl=world.queue_url)
-    world.sleep(25 * 3600)
-    reconciler.advance(reconciler.recent_work([INSTANCE], 48 * HOUR), time_left=lambda: 900)
-    assert world.queued() == 1
-
-
-def test_contacts_past_their_retention_are_neither_captured_nor_missed(world: World) -> None:
-    world.have("old", NOW - timedelta(days=2))
-    world.have("just past it", NOW - timedelta(days=1, minutes=1))
-    world.have("young", NOW - timedelta(hours=20))
-    reconciler = world.reconciler(retention=timedelta(days=1))
-
-    work = reconciler.past_work([INSTANCE], NOW - timedelta(days=3), NOW)
-    reconciler.run(work, time_left=lambda: 900)
-    world.drain()
-
-    assert world.captured() == {"young"}
-    assert work.counts["seen"] == 1
-    assert world.coverage(NOW.replace(minute=0) - timedelta(hours=20))["completed"] == 1
-
-
-def test_many_contacts_in_a_period_are_searched_in_spans(world: World) -> None:
-    moment = minutes_ago(61)
-    world.simulator.import_contacts(
-        [
-            {
-                "Id": f"c{number}",
-                "InstanceId": INSTANCE_ID,
-                "Channel": "TASK",
-                "InitiationMethod": "API",
-                "InitiationTimestamp": (moment - HOUR).isoformat(),
-                "DisconnectTimestamp": (moment - timedelta(seconds=number // 3)).isoformat(),
-            }
-            for number in range(2400)
-        ]
-    )
-    start = world.now
-
-    spans = list(world.search.find_disconnected(INSTANCE, NOW - timedelta(days=1), NOW))
-
-    found = [contact.key.contact_id for span in spans for contact in span.contacts]
-    assert sorted(found) == sorted(f"c{number}" for number in range(2400))
-    assert max(len(span.contacts) for span in spans) <= 500
-    assert [span.until for span in spans] == sorted(span.until for span in spans)
-    seconds = (world.now - start).total_seconds()
-    assert world.search.calls <= 24 + 14  # 24 pages of 100, a few pages that are not full, and splits
-    assert world.search.throttled_calls == 0
-    assert seconds == pytest.approx(2 * world.search.calls)
-
-
-def test_contacts_that_end_in_the_same_second_are_all_found(world: World) -> None:
-    moment = minutes_ago(90)
-    for number in range(50):
-        world.have(f"c{number}", moment + timedelta(milliseconds=number // 10), references=0)
-
-    work = world.run_recent()
-
-    assert work.counts["seen"] == 50
-    assert len(world.captured()) == 50
-
-
-def test_a_period_without_contacts_is_one_search(world: World) -> None:
-    reconciler = world.reconciler()
-    work = reconciler.past_work([INSTANCE], NOW - timedelta(days=1), NOW)
-    reconciler.run(work, time_left=lambda: 900)
-
-    assert (work.is_done, work.counts["seen"], world.calls("SearchContacts")) == (True, 0, 1)
-    assert world.coverage(NOW.replace(minute=0) - 5 * HOUR) == dict.fromkeys(
-        ("completed", "captured", "missing", "unsettled", "given_up"), 0
-    )
-
-
-def test_what_is_fed_in_never_fills_more_of_the_queue_than_the_quota_empties_in_its_time(world: World) -> None:
-    for number in range(80):
-        world.have(f"c{number}", minutes_ago(90) + timedelta(seconds=number), references=0)
-    reconciler = world.reconciler()
-    work = reconciler.recent_work([INSTANCE], 3 * HOUR)
-
-    seconds = reconciler.advance(work, time_left=lambda: 900)
-
-    most = ROOM_SECONDS * RATE / 2
-    assert world.queued() == most
-    assert (work.is_done, work.counts["queued"]) == (False, most)
-    assert seconds == pytest.approx(ROOM_SECONDS / 0.5, abs=3)
-
-    fed_at = world.now
-    world.drain()
-    reconciler.advance(work, time_left=lambda: 900)
-    share = (world.now - fed_at).total_seconds() * RATE / 2 * 0.5
-    assert share - 1 < world.queued() < share + 1
-
-    reconciler.run(work, time_left=lambda: 900)
-    world.drain()
-    assert len(world.captured()) == 80
-
-
-def test_nothing_is_fed_while_live_contacts_wait(world: World) -> None:
-    world.have("missing", minutes_ago(70))
-    for number in range(200):
-        world.sqs.send_message(QueueUrl=world.queue_url, MessageBody=json.dumps({"number": number}))
-    reconciler = world.reconciler()
-    work = reconciler.recent_work([INSTANCE], 3 * HOUR)
-
-    seconds = reconciler.advance(work, time_left=lambda: 900)
-
-    assert (world.queued(), work.is_done, seconds) == (200, False, LONGEST_DELAY_SECONDS)
-
-
-def test_fed_contacts_take_their_share_of_the_rate_and_no_more(world: World) -> None:
-    for number in range(80):
-        world.have(f"c{number}", minutes_ago(90) + timedelta(seconds=number), references=0)
-    start, calls = world.now, world.calls()
-    world.run_recent(world.reconciler(share=0.25))
-
-    taken = (world.calls() - calls) / (world.now - start).total_seconds()
-    assert len(world.captured()) == 80
-    assert 0.7 * 0.25 * RATE < taken < 1.3 * 0.25 * RATE
-
-
-def test_one_searches_at_a_time(world: World) -> None:
-    world.have("a", minutes_ago(70))
-    mine, other = world.reconciler("mine"), world.reconciler("other")
-    work = other.recent_work([INSTANCE], 3 * HOUR)
-    with world.journal.lease("mine"):
-        assert other.advance(work, time_left=lambda: 900) > 0
-        assert (world.calls("SearchContacts"), work.is_done) == (0, False)
-        assert mine.advance(mine.recent_work([INSTANCE], 3 * HOUR), time_left=lambda: 900) == 0
-    other.advance(work, time_left=lambda: 900)
-    assert work.is_done
-
-
-def test_searchers_that_take_turns_keep_the_quota_together(world: World) -> None:
-    """Each has saved a request while the other searched; the service, for both, has not."""
-    buckets = [TokenBucket(0.5, clock=world.seconds, sleep=world.sleep) for _ in range(2)]
-    searches = [ContactSearch(world.connect, bucket=bucket) for bucket in buckets]
-    world.sleep(60)
-    for turn in range(6):
-        search = searches[turn % 2]
-        reconciler = world.reconciler(f"holder {turn % 2}", search=search)
-        reconciler.advance(reconciler.past_work([INSTANCE], NOW - HOUR, NOW), time_left=lambda: 900)
-
-    assert [search.throttled_calls for search in searches] == [0, 0]
-    assert world.calls("SearchContacts") == 6
-
-
-def test_a_searcher_that_died_is_in_the_way_for_two_minutes(world: World) -> None:
-    with suppress(HeldError), world.journal.lease("dead"):  # it finds its lease gone, at its end
-        world.sleep(119)
-        work = world.reconciler().recent_work([INSTANCE], 3 * HOUR)
-        world.reconciler().advance(work, time_left=lambda: 900)
-        assert not work.is_done
-
-        world.sleep(2)
-        world.reconciler().advance(work, time_left=lambda: 900)
-        assert work.is_done
-
-
-def test_a_long_search_keeps_its_lease(world: World) -> None:
-    """Contacts past their retention: to be searched, and nothing else."""
-    world.simulator.import_contacts(
-        [
-            {
-                "Id": f"c{number}",
-                "InstanceId": INSTANCE_ID,
-                "Channel": "TASK",
-                "InitiationMethod": "API",
-                "DisconnectTimestamp": (minutes_ago(70) - timedelta(seconds=number)).isoformat(),
-            }
-            for number in range(1100)
-        ]
-    )
-    slow = ContactSearch(world.connect, bucket=TokenBucket(0.06, clock=world.seconds, sleep=world.sleep))
-    reconciler = world.reconciler("mine", search=slow, retention=HOUR)
-    work = reconciler.past_work([INSTANCE], NOW - 2 * HOUR, NOW)
-    spans = []
-
-    def try_to_search_too(period: Period) -> None:
-        spans.append(period.start)
-        with pytest.raises(HeldError), world.journal.lease("other"):
-            pass
-
-    work.save = try_to_search_too
-    reconciler.advance(work, time_left=lambda: 900)
-
-    assert (work.is_done, len(spans) > 3) == (True, True)
-    assert world.now - NOW > timedelta(minutes=3)
-
-
-def test_runs_that_were_missed_are_made_good(world: World) -> None:
-    world.run_recent()
-    ended_at = world.now + 2 * HOUR
-    world.sleep(40 * 3600)
-    world.have("a", ended_at)
-
-    world.run_recent(hours=3)
-
-    assert world.captured() == {"a"}
-
-
-def test_a_run_out_of_time_goes_on_where_it_stopped(world: World) -> None:
-    for number in range(1200):
-        world.have(f"c{number}", minutes_ago(200) + timedelta(seconds=4 * number), references=0)
-    reconciler = world.reconciler()
-    work = reconciler.recent_work([INSTANCE], 3 * HOUR)
-    seconds = iter([900.0, 900.0, 59.0])
-    reconciler.advance(work, time_left=lambda: next(seconds, 0.0))
-    reached = work.left[0].start
-    assert not work.is_done
-
-    again = world.reconciler().recent_work([INSTANCE], timedelta(minutes=1))
-
-    assert reached - HOUR < again.left[0].start <= reached
-
-
-def test_throttled_searches_slow_down_and_then_fail_without_harm(world: World) -> None:
-    world.have("a", minutes_ago(70))
-    world.simulator.faults.inject({"operation": "SearchContacts", "kind": "throttle", "count": 4})
-    reconciler = world.reconciler()
-    work = reconciler.recent_work([INSTANCE], 3 * HOUR)
-    with pytest.raises(RetriableError):
-        reconciler.advance(work, time_left=lambda: 900)
-
-    reconciler.advance(work, time_left=lambda: 900)
-
-    assert (work.is_done, world.search.throttled_calls, world.queued()) == (True, 4, 1)
-
-
-def test_each_hour_tells_what_became_of_its_contacts(world: World) -> None:
-    hour = NOW.replace(minute=0) - 3 * HOUR
-    told: list[tuple[datetime, int, int]] = []
-    processing = {"Attachment": {"Name": "a", "Value": "s3://b/a", "Status": "PROCESSING"}}
-    world.have("captured", hour + timedelta(minutes=5))
-    world.have("unsettled", hour + timedelta(minutes=20), References=[processing])
-    for name in ("captured", "unsettled"):
-        world.simulator.complete(name)
-    world.deliver()
-    world.drain()
-    world.have("missing", hour + timedelta(minutes=59, seconds=59.999))
-    world.have("next", hour + HOUR)
-
-    def tell(_: Instance, hour: datetime, tally: Tally) -> None:
-        told.append((hour, tally.completed, tally.missing))
-
-    reconciler = world.reconciler(report_hour=tell)
-
-    world.run_recent(reconciler)
-
-    assert world.coverage(hour) == {"completed": 3, "captured": 2, "missing": 1, "unsettled": 1, "given_up": 0}
-    assert world.coverage(hour + HOUR) == {"completed": 1, "captured": 0, "missing": 1, "unsettled": 0, "given_up": 0}
-    assert (hour, 3, 1) in told
-    told.clear()
-    world.run_recent(reconciler)
-    assert world.coverage(hour)["missing"] == 0
-    assert (hour, 3, 0) in told
-    told.clear()
-    world.run_recent(reconciler)
-    assert hour not in [at for at, _, _ in told]
-
-
-def test_a_look_that_is_due_ends_with_the_final_status(world: World) -> None:
-    processing = {"Attachment": {"Name": "a", "Value": "s3://b/a", "Status": "PROCESSING"}}
-    world.have("a", NOW - timedelta(seconds=10), References=[{"Url": {"Name": "u", "Value": "v"}}, processing])
-    world.simulator.complete("a")
-    world.deliver()
-    world.drain()
-    key = ContactKey(INSTANCE_ID, "a")
-    calls = world.calls()
-    looks = []
-    for _ in range(26 * 4):
-        world.sleep(15 * 60)
-        looks.append(world.run_recent().counts["looks"])
-
-    capture = world.ledger.find_capture(key)
-    assert capture is not None
-    assert [each.status for each in capture.references if each.reference_type == "ATTACHMENT"] == ["APPROVED"]
-    assert sum(looks) == 3
-    assert world.calls() - calls == 3
-    assert world.ledger.find_entries([key])[key].settling.look_again_at is None
-
-
-def test_an_instance_that_is_not_this_deployments_is_not_looked_at(world: World) -> None:
-    processing = {"Attachment": {"Name": "a", "Value": "s3://b/a", "Status": "PROCESSING"}}
-    world.have("a", NOW, References=[processing])
-    world.simulator.complete("a")
-    world.deliver()
-    world.drain()
-    world.sleep(3600)
-    other = Instance(INSTANCE.region, INSTANCE.account, "another")
-
-    reconciler = world.reconciler()
-    reconciler.advance(Work([], looks_left=[other]), time_left=lambda: 900)
-
-    assert world.queued() == 0
-
-
-def backfill(world: World, holder: str = "me") -> Backfill:
-    reconciler = world.reconciler(holder)
-    return Backfill(reconciler=reconciler, journal=world.journal, find_instances=lambda: [INSTANCE], clock=world.clock)
-
-
-def run_backfill(world: World, name: str, period: dict[str, str], *, killed_at: tuple[int, ...] = ()) -> int:
-    """Do what the state machine does; return the number of rounds. Some rounds are killed after their work."""
-    rounds = 0
-    for window in backfill(world).plan(name, period)["windows"]:
-        event = {key: value for key, value in window.items() if key != "backfill"}
-        while True:
-            rounds += 1
-            result = backfill(world, f"holder {rounds}").advance_window(name, event, time_left=lambda: 900)
-            if rounds in killed_at:
-                continue  # the answer is lost, and asked for again
-            if result["done"]:
-                break
-            world.capture_for(result["wait_seconds"])
-    world.drain()
-    return rounds
-
-
-PERIOD = {"from": "2026-02-06", "to": "2026-03-08"}
-
-
-def test_a_backfill_of_thirty_days_ends_with_every_contact_in_the_ledger(world: World) -> None:
-    start = datetime(2026, 2, 6, tzinfo=UTC)
-    names = {f"c{number}" for number in range(60)}
-    for number in range(60):
-        world.have(f"c{number}", start + timedelta(hours=12 * number), references=0)
-    world.have("before", start - timedelta(seconds=1))
-    world.have("after", datetime(2026, 3, 8, tzinfo=UTC))
-    world.simulator.faults.inject({"operation": "SearchContacts", "kind": "throttle", "count": 2})
-
-    run_backfill(world, "first", PERIOD, killed_at=(2, 5, 6, 20))
-
-    assert world.captured() == names
-    summary = world.item("BACKFILL#first", "SUMMARY")
-    progress = {name: int(summary[name]) for name in ("windows", "windows_done", "seen", "queued", "already_there")}
-    assert progress == {"windows": 30, "windows_done": 30, "seen": 60, "queued": 60, "already_there": 0}
-    calls = world.calls()
-
-    run_backfill(world, "second", PERIOD | {"from": "2026-03-01"})
-
-    assert world.calls() == calls
-    summary = world.item("BACKFILL#second", "SUMMARY")
-    assert [int(summary[name]) for name in ("seen", "queued", "already_there")] == [14, 0, 14]
-
-
-def test_a_window_that_was_cut_off_in_the_middle_goes_on_from_there(world: World) -> None:
-    start = datetime(2026, 3, 8, tzinfo=UTC)
-    for number in range(100):
-        world.have(f"c{number}", start + timedelta(minutes=7 * number), references=0)
-    window = {"from": "2026-03-08T00:00:00.000Z", "to": "2026-03-09T00:00:00.000Z"}
-    backfill(world).advance_window("b", window, time_left=lambda: 900)
-    sent = world.queued()
-    world.drain()
-    world.sleep(600)
-    answers: list[dict[str, Any]] = []
-    while not answers or not answers[-1]["done"]:
-        answers.append(backfill(world, "another").advance_window("b", window, time_left=lambda: 900))
-        world.capture_for(answers[-1]["wait_seconds"])
-    world.drain()
-
-    assert len(world.captured()) == 100
-    assert {name: answers[-1][name] for name in ("seen", "queued", "already_there")} == {
-        "seen": 100,
-        "queued": 100,
-        "already_there": 0,
+    world.run()
+    world.now = NOON + HOUR - timedelta(milliseconds=1)
+    world.run()
+    assert NOON - HOUR not in world.all_hours()
+    world.now = NOON + HOUR
+    world.run()
+    assert world.hour(NOON - HOUR).visits == 1
+
+
+def test_the_hours_of_seventy_days_without_a_run_are_opened_and_recover_by_themselves() -> None:
+    world = World()
+    world.run()
+    world.now = NOON + 70 * DAY
+    lost = {f"{day}": NOON + day * DAY - 30 * MINUTE for day in range(71)}
+    for name, at in lost.items():
+        world.have(name, at)
+    for hour_after in (world.now - DAY - 2 * HOUR, world.now - DAY - 3 * HOUR):
+        world.worklist.save_opened(INSTANCE, Opened(hour_after))
+        world.hours.open(INSTANCE)
+    first, second = world.now - DAY - 3 * HOUR, world.now - DAY - 2 * HOUR
+    assert (world.hour(first).is_backfill, world.hour(second).is_backfill) == (True, False), "more than a day late"
+    world.worklist.save_opened(INSTANCE, Opened(NOON - HOUR))
+    world.run()
+    assert list(world.all_hours()) == [NOON - DAY + n * HOUR for n in range(71 * 24 - 1)]
+    world.run_for(HOUR)
+    assert all(world.item(name) for name in lost if name != "70")
+    assert world.gauges[INSTANCE.instance_id].backfill_hours_open == 0
+
+
+def test_hours_that_are_there_are_not_opened_again() -> None:
+    world = World()
+    world.run()
+    before = world.all_hours()
+    assert any(hour.closed_at for hour in before.values())
+    world.worklist.save_opened(INSTANCE, Opened(NOON - DAY))  # as a run left it that was killed then
+    world.hours.open(INSTANCE)
+    assert world.all_hours() == before
+    assert opened_to(world) == NOON - HOUR
+
+
+def test_how_far_hours_were_opened_is_noted_after_they_are_written() -> None:
+    for call in range(1, 30):
+        world = World()
+        world.run()
+        world.now = NOON + 4 * DAY
+        world.calls_left = call
+        with suppress(KilledError):
+            world.hours.open(INSTANCE)
+        world.calls_left = None
+        opened = [NOON - DAY + n * HOUR for n in range((opened_to(world) - NOON + DAY) // HOUR)]
+        assert set(opened) <= world.all_hours().keys(), call
+    assert opened_to(world) == NOON + 4 * DAY - HOUR
+
+
+def test_nothing_past_the_retention_is_opened() -> None:
+    world = World(retention=3 * DAY)
+    world.run()
+    for name, at in (("old", NOON + 5 * DAY), ("kept", NOON + 8 * DAY)):
+        world.have(name, at)
+    world.now = NOON + 10 * DAY
+    world.run()
+    opened = [start for start in world.all_hours() if start >= NOON]
+    assert min(opened) == NOON + 7 * DAY
+    assert world.asked() == ["kept"]
+    assert opened_to(world) == NOON + 10 * DAY - HOUR
+
+
+def test_an_hour_whose_retention_ends_while_it_is_open_is_closed_without_a_search() -> None:
+    world = World(retention=3 * DAY)
+    world.searches.refused[INSTANCE.instance_id] = "AccessDeniedException"
+    with pytest.raises(ConfigurationError):
+        world.run()
+    world.searches.refused.clear()
+    world.now = START + HOUR + 3 * DAY
+    world.run()
+    assert world.hour(START).closed_at == START + HOUR + 3 * DAY
+    assert world.hour(START).visits == 0
+
+
+def test_no_contact_past_the_retention_is_asked_for() -> None:
+    world = World(now=NOON + 30 * MINUTE, retention=DAY)
+    world.have("old", NOON - DAY + 29 * MINUTE)
+    world.have("kept", NOON - DAY + 31 * MINUTE)
+    world.put_item("recheck", NOON - 2 * DAY, due_at=NOON - DAY)
+    world.mark(NOON - DAY + 30 * MINUTE, NOON - DAY + HOUR)
+    world.run()
+    assert world.asked() == ["kept"]
+
+
+def test_a_closed_hour_expires_and_an_open_one_does_not() -> None:
+    world = World(retention=30 * DAY)
+    world.have("hopeless", START)
+    world.run()
+    items = {key[1]: item for key, item in world.table.items.items() if key[0] == "HOURS#first"}
+    closed, still_open = items["2026-02-28T12"], items["2026-03-01T10"]
+    assert closed["expires_at"]["N"] == str(int((NOON - DAY + HOUR + 30 * DAY).timestamp()))
+    assert "due_key" not in closed
+    assert "expires_at" not in still_open
+    assert "expires_at" not in items["OPENED"]
+
+
+# Anything may end a run
+
+
+def test_wherever_a_run_is_killed_the_next_ones_make_it_right() -> None:
+    def make() -> World:
+        world = World(instances=[INSTANCE, OTHER])
+        for name, at in {"a": START, "b": START + HOUR - timedelta(milliseconds=1), "c": NOON - 3 * HOUR}.items():
+            world.have(name, at)
+        world.have_captured("d", NOON - 3 * HOUR)
+        world.have("e", START, OTHER)
+        world.have("f", NOON - 40 * DAY)
+        world.put_item("r", NOON - DAY, due_at=NOON - HOUR)
+        world.mark(NOON - 41 * DAY, NOON - 39 * DAY)
+        return world
+
+    world = make()
+    world.operations.clear()
+    world.run()
+    for call in range(len(world.operations)):  # about fifty
+        world = make()
+        killed_in(world, call)
+        last = opened_to(world) if ("HOURS#first", "OPENED") in world.table.items else NOON - DAY
+        assert set(world.all_hours()) >= {NOON - DAY + n * HOUR for n in range((last - NOON + DAY) // HOUR)}
+        world.deliver(NOON + 15 * MINUTE)
+        world.run_for(6 * HOUR)
+        assert world.references.calls.count("r") == 1, call
+        captured = {name: world.references.calls.count(name) for name in "abcdef"}
+        assert captured == {"a": 2, "b": 2, "c": 2, "d": 0, "e": 2, "f": 2}, call
+        for instance in world.instances:
+            old = [hour for start, hour in world.all_hours(instance).items() if start <= START]
+            assert all(hour.closed_at and not hour.missing for hour in old), call
+        assert sum(hour.completed for hour in world.all_hours().values()) == 5, call
+
+
+def test_killed_between_queueing_and_writing_an_hour_a_contact_is_asked_for_again_and_captured_once() -> None:
+    world = World()
+    world.have("a", START)
+    world.operations.clear()
+    world.run()
+    sent = world.operations.index("SendMessageBatch")
+    assert world.operations[sent - 1 : sent + 2] == ["UpdateItem", "SendMessageBatch", "BatchWriteItem"]
+    world = World()
+    world.have("a", START)
+    killed_in(world, sent + 1)
+    assert (world.asked(), world.hour(START).visits) == (["a"], 0)
+    world.now += 15 * MINUTE
+    world.run()
+    assert world.asked() == ["a", "a"]
+    world.deliver(world.now + 15 * MINUTE)
+    assert world.references.calls == ["a", "a"], "one capture: a call for each group of types"
+    assert world.hour(START).missing_ids == ("a",)
+
+
+# An hour is visited until it is accounted for
+
+
+def test_an_hour_with_nothing_missing_is_searched_once_more_three_hours_later_and_closed() -> None:
+    world = World()
+    world.have_captured("a", START)
+    world.have("late", START + 59 * MINUTE, indexed_at=NOON + 2 * HOUR)
+    world.run()
+    assert (world.hour(START).due_at, world.hour(START).closed_at) == (NOON + 3 * HOUR, None)
+    world.now = NOON
+    world.run_for(3 * HOUR + 15 * MINUTE)
+    assert world.item("late") is not None
+    assert (world.hour(START).completed, world.hour(START).captured) == (2, 1), "as they were counted last"
+    world.run_for(90 * MINUTE)
+    assert (world.hour(START).captured, world.hour(START).missing) == (2, 0)
+    assert world.hour(START).closed_at is not None
+
+
+def test_up_to_a_hundred_missing_contacts_are_looked_up_without_a_search() -> None:
+    world = World()
+    for n in range(100):
+        world.have(f"{n}", START + n * MINUTE / 2)
+    world.run()
+    searches = len(world.searches.calls)
+    assert (world.hour(START).missing, world.hour(START).captured) == (100, 0)
+    world.deliver(NOON + 31 * MINUTE)
+    world.run()
+    assert len(world.searches.calls) == searches
+    assert (world.hour(START).missing, world.hour(START).captured) == (0, 100)
+
+
+def test_more_than_a_hundred_missing_contacts_are_searched_and_not_asked_for_again_at_once() -> None:
+    world = World()
+    for n in range(101):
+        world.have(f"{n}", START + n * MINUTE / 2)
+    world.run()
+    searches = len(world.searches.calls)
+    assert (len(world.asked()), world.hour(START).missing) == (101, 101)
+    world.deliver(NOON + 40 * MINUTE)
+    world.run()
+    assert len(world.searches.calls) > searches
+    assert (world.asked(), world.hour(START).missing, world.hour(START).captured) == ([], 0, 101)
+
+
+def test_a_contact_that_cannot_be_captured_is_given_up_counted_and_told() -> None:
+    world = World()
+    world.have("hopeless", START)
+    world.references.failures["hopeless"] = "AccessDeniedException"
+    world.run_for(9 * DAY, until=lambda: world.hour(START).closed_at is not None if world.runs else False)
+    assert world.now - NOON >= 7 * DAY
+    assert [start for what, start in world.told if what == "given up"] == [START]
+    hour = world.hour(START)
+    assert (hour.is_given_up, hour.missing, hour.missing_ids, hour.due_at) == (True, 1, ("hopeless",), None)
+    world.run()
+    assert world.gauges[INSTANCE.instance_id].contacts_missing == 0, "of hours that are open"
+
+
+@pytest.mark.parametrize("missing", [1, 150])
+def test_what_was_indexed_late_is_asked_for_though_others_of_its_hour_are_or_were_missing(missing: int) -> None:
+    world = World()
+    for n in range(missing):
+        world.have(f"{n}", START + timedelta(seconds=n))
+    if missing == 1:
+        world.references.failures["0"] = "AccessDeniedException"
+    world.have("late", START + 30 * MINUTE, indexed_at=NOON + 10 * MINUTE)
+    world.run_for(8 * HOUR)
+    assert world.item("late") is not None
+
+
+def test_a_capture_that_only_a_leg_brought_about_does_not_count() -> None:
+    world = World()
+    world.have_captured("leg only", START, completion_seen=False)
+    world.have_captured("before it ended", START, read_at=START - MINUTE)
+    world.have_captured("of its own", START)
+    world.run()
+    assert sorted(world.asked()) == ["before it ended", "leg only"]
+    assert (world.hour(START).captured, world.hour(START).missing) == (1, 2)
+
+
+def test_a_capture_past_its_retention_does_not_count() -> None:
+    world = World(retention=30 * DAY)
+    world.have_captured("a", START)
+    world.table.items["first#a", "CONTACT"]["expires_at"] = {"N": str(int(NOON.timestamp()) - 1)}
+    world.run()
+    assert world.asked() == ["a"]
+
+
+# Searches are as the service has them
+
+
+@pytest.mark.parametrize("ends_count", [True, False])
+@pytest.mark.parametrize("counts_total", [True, False])
+def test_every_contact_is_counted_once_in_its_hour(ends_count: bool, counts_total: bool) -> None:
+    world = World()
+    world.searches.ends_count, world.searches.counts_total = ends_count, counts_total
+    moments = [START + timedelta(seconds=1.7 * n) for n in range(1500)]
+    edges = [NOON - n * HOUR for n in range(2, 24)]
+    edges += [edge + timedelta(milliseconds=n) for edge in edges for n in (-1000, -999, -1, 1, 999, 1000)]
+    together = [START + 50 * MINUTE] * 700
+    ended = [at for at in (*moments, *edges, *together) if NOON - DAY <= at < NOON - HOUR]
+    for n, at in enumerate(ended):
+        world.have_captured(f"{n}", at)
+    world.have_captured("after", NOON - HOUR)
+    world.run(seconds=5000)
+    counted = {start: hour.completed for start, hour in world.all_hours().items()}
+    assert counted == Counter(at.replace(minute=0, second=0, microsecond=0) for at in ended)
+    assert {start: hour.captured for start, hour in world.all_hours().items()} == counted
+
+
+def test_a_visit_that_goes_on_between_two_seconds_counts_every_contact_once() -> None:
+    world = World()
+    world.searches.ends_count = False
+    world.run()
+    half = timedelta(milliseconds=500)
+    world.worklist.save_hours([replace(world.hour(START), searched_to=START + half, due_at=NOON, visits=0)])
+    for n in range(14_400):
+        world.have_captured(f"{n}", START + n * half / 2)
+    world.run()
+    assert world.hour(START).completed == 14_398
+
+
+def test_contacts_of_the_same_millisecond_that_have_no_slot_are_asked_for_by_the_next_run() -> None:
+    world = World()
+    for n in range(2500):
+        world.have(f"{n}", START)
+    world.run_for(HOUR)
+    assert set(world.references.calls) == {f"{n}" for n in range(2500)}
+    world.run_for(5 * HOUR)
+    assert (world.hour(START).completed, world.hour(START).captured, world.hour(START).missing) == (2500, 2500, 0)
+
+
+@pytest.mark.parametrize("counts_total", [True, False])
+def test_more_contacts_in_a_second_than_a_search_gives_are_never_counted_as_searched(counts_total: bool) -> None:
+    world = World()
+    world.searches.counts_total = counts_total
+    for n in range(10_001):
+        world.have(f"{n}", START)
+    with pytest.raises(RetriableError, match="IncompleteSearch"):
+        world.run(seconds=2000)
+    hour = world.hour(START)
+    assert (hour.visits, hour.closed_at, hour.due_at) == (0, None, NOON)
+
+
+def test_a_page_that_fails_leaves_its_hours_due() -> None:
+    world = World()
+    for n in range(300):
+        world.have(f"{n}", START + n * MINUTE / 5)
+    real, answers = world.searches.search_contacts, iter([True, True])
+
+    def search(**request: Any) -> dict[str, Any]:
+        if "NextToken" in request and next(answers, False):
+            world.searches.refused[INSTANCE.instance_id] = "InternalServiceException"
+        return real(**request)
+
+    world.searches.search_contacts = search  # type: ignore[method-assign]
+    with pytest.raises(ConfigurationError, match="InternalServiceException"):
+        world.run()
+    assert (world.asked(), world.hour(START).due_at, world.hour(START).visits) == ([], NOON, 0)
+    world.searches.search_contacts = real  # type: ignore[method-assign]
+    world.searches.refused.clear()
+    world.run_for(HOUR)
+    assert len({*world.references.calls}) == 300
+
+
+def test_an_hour_of_many_contacts_with_one_minute_runs_is_closed() -> None:
+    world = World(minutes=1)
+    world.run()
+    world.now = NOON + HOUR
+    for n in range(6000):
+        add = world.have if n % 10 == 0 else world.have_captured
+        add(f"{n}", NOON - HOUR + n * timedelta(milliseconds=600))
+    counts = []
+
+    def note() -> bool:
+        hour = world.all_hours().get(NOON - HOUR)
+        counts.append((hour.searched_to, hour.completed, hour.captured + hour.missing) if hour else None)
+        return hour is not None and hour.closed_at is not None
+
+    world.run_for(7 * HOUR, until=note)
+    hour = world.hour(NOON - HOUR)
+    assert (hour.completed, hour.captured, hour.missing, hour.closed_at is None) == (6000, 6000, 0, False)
+    partial = [count for count in counts if count and count[0]]
+    assert len({count[0] for count in partial}) > 4, "visits that go on where the last run ended"
+    for searched_to, completed, of_them in partial:
+        assert searched_to is not None
+        assert completed == of_them == -(-(searched_to - NOON + HOUR) // timedelta(milliseconds=600))
+    assert world.requests.sent == 600
+
+
+def test_an_hour_of_many_contacts_is_closed_though_the_service_gives_no_total() -> None:
+    world = World()
+    world.searches.counts_total = False
+    world.run()
+    world.now = NOON + HOUR
+    for n in range(6000):
+        world.have_captured(f"{n}", NOON - HOUR + n * timedelta(milliseconds=600))
+    world.run_for(6 * HOUR)
+    assert world.hour(NOON - HOUR).completed == 6000
+
+
+# Rechecks
+
+
+def test_a_due_recheck_is_asked_for_and_not_again_for_six_hours() -> None:
+    world = World()
+    world.put_item("due", NOON - DAY, due_at=NOON)
+    world.put_item("not yet", NOON - DAY, due_at=NOON + timedelta(milliseconds=1))
+    world.ask_for_rechecks()
+    assert world.asked() == ["due"]
+    assert world.queue.messages[0][2]["detail"]["reason"] == "recheck"
+    item = world.item("due")
+    assert item is not None
+    assert (item.due_at, item.recheck_asked_since, item.version) == (NOON + 6 * HOUR, NOON, 2)
+    world.now = NOON + 6 * HOUR - timedelta(milliseconds=1)
+    world.ask_for_rechecks()
+    assert world.asked() == ["due", "not yet"]
+    world.now = NOON + 6 * HOUR
+    world.ask_for_rechecks()
+    assert world.asked() == ["due", "not yet", "due"]
+    item = world.item("due")
+    assert item is not None
+    assert (item.due_at, item.recheck_asked_since) == (NOON + 12 * HOUR, NOON)
+
+
+def test_a_recheck_that_is_done_is_due_when_the_capture_says_so() -> None:
+    world = World()
+    world.put_item("a", NOON - HOUR, due_at=NOON, may_change=True)
+    world.run_for(15 * MINUTE)
+    item = world.item("a")
+    assert item is not None
+    assert (item.due_at, item.recheck_asked_since) == (NOON + 23 * HOUR, None)
+    assert world.references.calls == ["a"]
+
+
+def test_a_full_recheck_reads_all_types_and_its_slot_is_as_wide() -> None:
+    world = World()
+    world.put_item("a", NOON - DAY, due_at=NOON, read_again_at=NOON)
+    world.ask_for_rechecks()
+    assert world.table.items["RECONCILE", "LEASE"]["fed_until"]["S"] == "2026-03-01T12:00:00.500Z"
+    world.deliver(NOON + MINUTE)
+    assert world.references.calls == ["a", "a"]
+    item = world.item("a")
+    assert item is not None
+    assert (item.due_at, item.read_again_at) == (None, None)
+
+
+def test_a_recheck_that_is_never_done_is_given_up_after_seven_days_and_counted() -> None:
+    world = World()
+    world.put_item("a", NOON - DAY, due_at=NOON)
+    world.references.failures["a"] = "AccessDeniedException"
+    world.run_for(8 * DAY)
+    assert [name for what, name in world.told if what == "recheck given up"] == ["a"]
+    assert world.requests.sent == 28
+    item = world.item("a")
+    assert item is not None
+    assert (item.due_at, world.gauges["first"].rechecks_due) == (None, 0)
+
+
+@pytest.mark.parametrize("asked_since", [None, NOON - 8 * DAY])
+def test_a_capture_that_comes_between_wins(asked_since: datetime | None) -> None:
+    world = World()
+    item = world.put_item("a", NOON - 9 * DAY, due_at=NOON, recheck_asked_since=asked_since)
+    captured = replace(item, version=2, due_at=NOON + 9 * HOUR, recheck_asked_since=None)
+    real = world.ledger.confirm
+    calls = []
+
+    def confirm(noted: Any, *, over: Any) -> bool:
+        calls.append(noted)
+        assert real(captured, over=item)
+        return real(noted, over=over)
+
+    world.ledger.confirm = confirm  # type: ignore[assignment, method-assign]
+    world.ask_for_rechecks()
+    assert len(calls) == 1
+    assert world.item("a") == captured
+    assert not [told for told in world.told if told[0] == "recheck given up"]
+
+
+def test_more_rechecks_than_there_are_slots_wait() -> None:
+    world = World()
+    for n in range(4000):
+        world.put_item(f"{n:04}", NOON - DAY, due_at=NOON - DAY + timedelta(seconds=n))
+    world.ask_for_rechecks()
+    assert len(world.asked()) == 3604, "four a second"
+    assert set(world.asked()) >= {f"{n:04}" for n in range(3600)}, "the longest due first"
+    world.deliver(NOON + 15 * MINUTE)
+    world.run()
+    assert world.gauges["first"].rechecks_due == 0
+    assert set(Counter(world.asked()).values()) == {1}
+
+
+def test_a_damaged_contact_hinders_no_recheck() -> None:
+    world = World()
+    for n in range(3):
+        world.put_item(f"{n}", NOON - DAY, due_at=NOON)
+    del world.table.items["first#1", "CONTACT"]["capture_id"]
+    world.run()
+    assert world.asked() == ["0", "2"]
+
+
+# Instances take turns
+
+
+@pytest.mark.parametrize("busy", [INSTANCE, OTHER])
+def test_a_busy_instance_keeps_no_other_waiting(busy: Instance) -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.run()
+    world.now = NOON + HOUR
+    idle = OTHER if busy == INSTANCE else INSTANCE
+    for n in range(15_000):
+        world.have(f"{n}", NOON - HOUR + n * timedelta(milliseconds=240), busy)
+    world.have("missing", NOON - MINUTE, idle)
+    world.put_item("due", NOON - DAY, idle, due_at=NOON)
+    world.run()
+    assert {"missing", "due"} <= set(world.asked())
+
+
+def test_with_one_minute_runs_instances_take_turns_from_run_to_run() -> None:
+    world = World(minutes=1, instances=[INSTANCE, OTHER, THIRD])
+    world.run_for(3 * MINUTE)
+    world.now = NOON + HOUR
+    for n in range(6000):
+        for instance in (INSTANCE, OTHER):
+            world.have_captured(f"{instance.instance_id}{n}", NOON - HOUR + n * timedelta(milliseconds=600), instance)
+    world.have("missing", NOON - MINUTE, THIRD)
+    world.run_for(3 * MINUTE)
+    assert "missing" in world.references.calls
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidRequestException", "ThrottlingException"])
+def test_an_instance_whose_search_is_refused_hinders_no_other_and_fails_the_run_at_its_end(code: str) -> None:
+    world = World(instances=[INSTANCE, OTHER, THIRD])
+    world.searches.refused = {"first": code, "third": "AccessDeniedException"}
+    world.have("missing", START, OTHER)
+    world.put_item("due", NOON - DAY, due_at=NOON)
+    world.mark(NOON - 40 * DAY, NOON - 39 * DAY)
+    world.have("past", NOON - 40 * DAY, OTHER)
+    with pytest.raises((ConfigurationError, PermanentError, RetriableError), match=code):
+        world.run()
+    assert sorted(world.asked()) == ["due", "missing", "past"]
+    assert {what for kind, what in world.told if kind == "failed"} == {
+        ("first", code),
+        ("third", "AccessDeniedException"),
     }
-    assert sent == ROOM_SECONDS * RATE / 2
-    assert world.calls() == 200
-    completed = Counter(7 * number // 60 for number in range(100))
-    hours = {hour: world.coverage(start + hour * HOUR)["completed"] for hour in range(12)}
-    assert hours == completed
+    assert set(world.gauges) == {"first", "other", "third"}
 
 
-def test_a_window_that_is_noted_as_done_twice_counts_once(world: World) -> None:
-    world.journal.begin_backfill("b", start=NOW - HOUR, end=NOW, windows=1)
-    for _ in range(2):  # the first answer was lost
-        world.journal.note_window("b", "w", left=[], counts=Counter(seen=5, queued=2, already_there=3))
+def test_an_answer_of_another_form_is_one_instances_failure() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.have("broken", START)
+    world.have("missing", START, OTHER)
+    real = world.searches.search_contacts
 
-    summary = world.item("BACKFILL#b", "SUMMARY")
-    assert [int(summary[name]) for name in ("windows_done", "seen", "queued", "already_there")] == [1, 5, 2, 3]
+    def search(**request: Any) -> dict[str, Any]:
+        page = real(**request)
+        return page if request["InstanceId"] == "other" else {}
+
+    world.searches.search_contacts = search  # type: ignore[method-assign]
+    with suppress(Exception):  # which one is not of interest here
+        world.run()
+    assert world.asked() == ["missing"]
+
+
+def test_an_instance_that_is_gone_hinders_nobody_and_is_gone_on_with_when_it_is_back() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.run()
+    for n in range(1000):
+        world.put_item(f"{n}", NOON - DAY, due_at=NOON)
+    world.put_item("due", NOON - DAY, OTHER, due_at=NOON)
+    world.have("away", NOON + HOUR)
+    world.instances.remove(INSTANCE)
+    world.now = NOON + 4 * HOUR
+    searches = world.searches.calls.count("first")
+    world.run()
+    assert (world.asked(), world.searches.calls.count("first")) == (["due"], searches)
+    world.instances.append(INSTANCE)
+    world.run()
+    assert "away" in world.asked()
+    assert len(world.asked()) == 1002
+
+
+# One run at a time
+
+
+def test_while_a_run_is_at_work_another_does_nothing_and_says_so() -> None:
+    world = World()
+    world.have("a", START)
+    assert world.worklist.take_lease("another", now=NOON, until=NOON + 10 * MINUTE)
+    before = dict(world.table.items)
+    assert not world.run()
+    assert (world.table.items, world.asked(), world.searches.calls) == (before, [], [])
+    world.now = NOON + 10 * MINUTE
+    assert world.run()
+    assert world.asked() == ["a"]
+
+
+def test_a_run_gives_its_lease_back_also_when_it_fails() -> None:
+    world = World()
+    assert world.run()
+    world.searches.refused["first"] = "AccessDeniedException"
+    world.now += 3 * HOUR
+    with pytest.raises(ConfigurationError):
+        world.run()
+    world.searches.refused.clear()
+    assert world.run()
+
+
+def test_a_lease_whose_answer_was_lost_is_taken() -> None:
+    world = World()
+    real = world.table.call
+
+    def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if ":until" in parameters.get("ExpressionAttributeValues", {}) and "held_until <= :now" in str(parameters):
+            real(operation, parameters)  # the SDK makes the call again
+        return real(operation, parameters)
+
+    world.table.call = call  # type: ignore[method-assign]
+    assert world.run()
+
+
+def test_a_run_that_lost_its_lease_sends_nothing_more() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    for n in range(600):
+        world.have(f"{n}", START + n * timedelta(seconds=5))
+        world.have(f"other{n}", START + n * timedelta(seconds=5), OTHER)
+    sent: list[str] = []
+
+    def lose() -> None:
+        if world.asked() and not sent:
+            sent.extend(world.asked())
+            world.table.items["RECONCILE", "LEASE"]["holder"] = {"S": "another"}
+
+    world.searches.takes = lose
+    with pytest.raises(RetriableError, match="LeaseLost"):
+        world.run()
+    assert world.asked() == sent
+
+
+# Damage
+
+
+def test_an_hour_that_cannot_be_read_is_told_of_and_passed_over() -> None:
+    world = World()
+    world.run()
+    world.have("a", NOON - MINUTE)
+    world.have("b", NOON - HOUR - MINUTE)
+    world.now = NOON + 3 * HOUR
+    item = world.table.items["HOURS#first", "2026-03-01T10"]
+    world.table.put({**item, "completed": {"S": "many"}, "due_key": {"S": "HOUR#first"}, "due_at": {"S": "2026"}})
+    world.run()
+    assert world.asked() == ["a"]
+    assert [what for what in world.told if what[0] == "damaged"] == [
+        ("damaged", "the hour's item HOURS#first 2026-03-01T10 cannot be read")
+    ]
+    world.mark(NOON - 2 * HOUR, NOON - HOUR)
+    world.run()
+    assert "b" in world.asked(), "a backfill of the hour repairs it"
 
 
 @pytest.mark.parametrize(
-    ("period", "says"),
+    "item",
     [
-        ({"from": "2026-03-02", "to": "2026-03-01"}, "swap them"),
-        ({"from": "2026-03-01", "to": "2026-03-01"}, "swap them"),
-        ({"from": "2026-03-01", "to": "2026-04-01"}, "in the future"),
-        ({"from": "2020-03-01", "to": "2026-03-01"}, "two years"),
-        ({"from": "yesterday", "to": "2026-03-01"}, "from is 'yesterday'"),
-        ({"from": "2026-03-01"}, "to is None"),
-        ({"from": 5, "to": "2026-03-01"}, "from is 5"),
-        ({"from": "2026-03-01", "to": "2026-03-02", "instance": "x"}, "'instance'"),
-        ({"from": "2026-03-01", "to": "2026-03-02", "instanceArn": "x"}, "not the ARN"),
-        ({"from": "2026-03-01", "to": "2026-03-02", "instanceArn": INSTANCE.arn + "0"}, INSTANCE_ID),
+        {"sk": {"S": "2026-03-01Txx"}, "due_key": {"S": "HOUR#first"}, "due_at": {"S": "2026-03-01T00:00:00.000Z"}},
+        {"sk": {"S": "OPENED"}, "opened_to": {"S": "soon"}},
     ],
 )
-def test_a_period_that_cannot_be_reconciled_is_refused_with_a_sentence(
-    world: World, period: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(InvalidPeriodError) as planned:
-        backfill(world).plan("b", period)
-    with pytest.raises(InvalidPeriodError) as by_hand:
-        backfill(world).run_period(period, time_left=lambda: 900)
-    assert says in str(planned.value)
-    assert says in str(by_hand.value)
-    assert world.calls("SearchContacts") == 0
+def test_damage_to_one_instances_items_hinders_no_other(item: dict[str, Any]) -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.have("missing", START, OTHER)
+    world.table.put({"pk": {"S": "HOURS#first"}, **item})
+    with suppress(Exception):  # which one is not of interest here
+        world.run()
+    assert world.asked() == ["missing"]
 
 
-def test_a_window_that_grew_too_old_before_its_turn_is_searched_as_far_as_it_can_be(world: World) -> None:
-    window = {"from": "2024-03-10T13:00:00.000Z", "to": "2024-03-11T00:00:00.000Z"}
-    backfill(world).plan("b", window)
-    world.have("kept", datetime(2024, 3, 10, 20, tzinfo=UTC))
-    world.sleep(3 * 3600)
-    ages_ago = {"from": "2024-03-01T00:00:00.000Z", "to": "2024-03-02T00:00:00.000Z"}
-
-    answers = [backfill(world).advance_window("b", each, time_left=lambda: 900) for each in (window, ages_ago)]
-
-    assert [(each["done"], each["seen"]) for each in answers] == [(True, 1), (True, 0)]
+# Backfill
 
 
-def test_a_period_by_hand_is_worked_through_and_says_what_it_found(world: World) -> None:
-    for number in range(40):
-        world.have(f"c{number}", NOW - timedelta(days=2) + timedelta(minutes=number), references=0)
-    period = {"from": "2026-03-08", "to": "2026-03-10", "instanceArn": INSTANCE.arn}
+def test_thirty_days_of_two_instances_through_kills_and_refusals_and_again_at_no_cost() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.run()
+    chance = random.Random(1)  # noqa: S311 - traffic
+    contacts = {f"{n}": (NOON - 31 * DAY + chance.random() * 30 * DAY, world.instances[n % 2]) for n in range(3000)}
+    for name, (at, instance) in contacts.items():
+        (world.have_captured if chance.random() < 0.2 else world.have)(name, at, instance)
+    assert world.mark(NOON - 31 * DAY, NOON - DAY) == 2 * 30 * 24
+    killed_in(world, 200)
+    world.deliver(NOON + 20 * MINUTE)
+    world.killed_after = ("SendMessageBatch", "BatchWriteItem")
+    with pytest.raises(KilledError):
+        world.run()
+    world.calls_left = world.killed_after = None
+    world.build()
+    world.deliver(NOON + 40 * MINUTE)
+    world.searches.refused = {"first": "ThrottlingException"}
+    with pytest.raises(RetriableError):
+        world.run()
+    world.searches.refused.clear()
+    world.deliver(NOON + HOUR)
+    killed_in(world, 90)
+    world.deliver(NOON + 80 * MINUTE)
+    world.run_for(DAY, until=lambda: all(g.backfill_hours_open == 0 for g in world.gauges.values()) and world.runs > 8)
+    assert all(world.item(name, instance) for name, (_, instance) in contacts.items())
+    counted = [hour for instance in world.instances for hour in world.all_hours(instance).values()]
+    assert sum(hour.completed for hour in counted if hour.start < NOON - DAY) == 3000
+    assert all(hour.closed_at and not hour.missing for hour in counted if hour.start < NOON - DAY)
+    world.references.calls.clear()
+    world.mark(NOON - 31 * DAY, NOON - DAY)
+    world.run_for(2 * HOUR)
+    assert world.references.calls == []
+    assert world.gauges["first"].backfill_hours_open == world.gauges["other"].backfill_hours_open == 0
 
-    result = backfill(world).run_period(period, time_left=lambda: 900)
-    world.drain()
 
-    assert result == {"done": True, "wait_seconds": 0, "seen": 40, "already_there": 0, "queued": 40}
-    assert len(world.captured()) == 40
+def test_what_has_no_slot_is_not_searched_for() -> None:
+    world = World()
+    world.run()
+    for day in range(2, 32):
+        for n in range(400):
+            world.have(f"{day}-{n}", NOON - day * DAY + n * MINUTE)
+    world.mark(NOON - 31 * DAY, NOON - DAY)
+    world.run()
+    searches = len(world.searches.calls)
+    world.run()
+    assert len(world.asked()) > 1800
+    assert len(world.searches.calls) - searches <= 12
 
 
-def test_what_is_left_is_named(world: World) -> None:
-    work = world.reconciler().past_work([INSTANCE], NOW - timedelta(days=2), NOW - timedelta(days=1))
+def test_the_past_waits_until_all_else_is_done_the_newest_first() -> None:
+    world = World()
+    world.have("due", START)
+    for day in (2, 20, 40):
+        world.have(f"{day}", NOON - day * DAY)
+    world.mark(NOON - 41 * DAY, NOON - DAY)
+    world.run()
+    assert world.asked() == ["due", "2", "20", "40"]
 
-    assert summarize(work, wait_seconds=7) == {
-        "done": False,
-        "wait_seconds": 7,
-        "seen": 0,
-        "already_there": 0,
-        "queued": 0,
-        "left": [{"instanceId": INSTANCE_ID, "from": "2026-03-08T12:30:00.000Z", "to": "2026-03-09T12:30:00.000Z"}],
-    }
+
+def test_a_backfill_leaves_open_hours_as_they_are_and_takes_up_closed_ones() -> None:
+    world = World()
+    world.have("hopeless", START)
+    world.run()
+    before = world.hour(START)
+    assert world.mark(NOON - DAY, NOON - HOUR) == 23
+    assert world.hour(START) == before
+    again = world.hour(NOON - DAY)
+    assert (again.is_backfill, again.closed_at, again.due_at) == (True, None, NOON - DAY)
+    assert world.mark(NOON - DAY, NOON - HOUR) == 23
+    assert world.hour(NOON - DAY) == again
+
+
+def test_a_given_up_hour_is_asked_for_again_by_a_backfill() -> None:
+    world = World()
+    world.have("a", START)
+    world.run()
+    world.worklist.save_hours([replace(world.hour(START), closed_at=NOON, due_at=None)])
+    world.queue.messages.clear()
+    world.now = NOON + 8 * DAY
+    world.mark(START, START + HOUR)
+    world.run()
+    assert "a" in world.asked()
+
+
+# Gauges
+
+
+def test_gauges_say_what_is_open_missing_and_due_at_the_runs_end() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    world.have("a", START)
+    world.have("b", START - HOUR)
+    world.have("past", NOON - 40 * DAY)
+    world.put_item("due", NOON - DAY, due_at=NOON)
+    world.mark(NOON - 40 * DAY, NOON - 39 * DAY)
+    world.run()
+    # Searched so shortly after their ends, three hours are searched once more.
+    assert world.gauges["first"] == Gauges(2, 3, 1, 0)
+    assert world.gauges["other"] == Gauges(0, 3, 0, 0)
+    world.deliver(NOON + 31 * MINUTE)
+    world.run()
+    assert world.gauges["first"] == Gauges(0, 3, 0, 0)
+
+
+def test_gauges_do_not_count_what_the_index_is_late_with() -> None:
+    world = World()
+    world.have("a", START)
+    world.run()
+    world.table.index_lag = timedelta(minutes=1)
+    world.worklist.save_hours([replace(world.hour(START), closed_at=NOON, due_at=None)])
+    assert world.hours.measure(INSTANCE) == (0, 2, 0)
+
+
+def test_an_index_that_is_behind_makes_nothing_done_twice() -> None:
+    world = World(instances=[INSTANCE])
+    world.table.index_lag = timedelta(minutes=20)
+    for n in range(30):
+        world.have(f"{n}", START + n * MINUTE)
+        world.put_item(f"r{n}", NOON - DAY, due_at=NOON - HOUR)
+    world.run_for(4 * HOUR)
+    assert Counter(world.references.calls) == {f"{n}": 2 for n in range(30)} | {f"r{n}": 1 for n in range(30)}
+
+
+# What it must show
+
+
+def test_two_thousand_contacts_of_which_a_third_was_not_told_of_are_all_captured() -> None:
+    world = World(instances=[INSTANCE, OTHER])
+    chance = random.Random(1)  # noqa: S311 - traffic
+    told = set()
+    for n in range(2000):
+        at, instance = NOON - 4 * HOUR + chance.random() * 3 * HOUR, world.instances[n % 2]
+        if chance.random() < 0.3:
+            world.have(f"{n}", at, instance)
+        else:
+            world.complete(f"{n}", at, instance, times=2 if chance.random() < 0.1 else 1)
+            told.add(f"{n}")
+    world.references.calls.clear()
+    world.now = NOON
+    world.run_for(6 * HOUR)
+    assert all(world.item(f"{n}", world.instances[n % 2]) for n in range(2000))
+    assert not told & set(world.references.calls)
+    assert set(Counter(world.references.calls).values()) == {2}
+    assert {gauges.contacts_missing for gauges in world.gauges.values()} == {0}
+
+
+def test_ordinary_running_costs_few_searches() -> None:
+    world = World(now=NOON)
+    world.run()
+    before = len(world.searches.calls)
+    for n in range(8000):
+        world.have_captured(f"{n}", NOON + n * timedelta(seconds=3.6))
+    world.run_for(14 * HOUR)
+    hours = [hour for start, hour in world.all_hours().items() if NOON <= start < NOON + 8 * HOUR]
+    assert [(hour.completed, hour.closed_at is not None) for hour in hours] == [(1000, True)] * 8
+    assert (len(world.searches.calls) - before) / 80 <= 4
+
+
+def test_a_contact_an_hour_that_cannot_be_captured_costs_no_searches() -> None:
+    counts = []
+    for hopeless in (0, 1):
+        world = World()
+        world.run()
+        for n in range(6000):
+            world.have_captured(f"{n}", NOON + n * timedelta(seconds=1.8))
+        for n in range(3 * hopeless):
+            world.have(f"hopeless{n}", NOON + n * HOUR + MINUTE)
+            world.references.failures[f"hopeless{n}"] = "AccessDeniedException"
+        world.run_for(3 * DAY)
+        counts.append(len(world.searches.calls))
+    assert counts[1] <= counts[0] * 1.1
+
+
+def test_messages_that_back_off_do_not_stop_anything() -> None:
+    world = World()
+    for n in range(100):
+        world.have(f"{n}", START)
+        world.references.failures[f"{n}"] = "AccessDeniedException"
+    world.run_for(HOUR)
+    world.have("later", world.now - 3 * HOUR - MINUTE)
+    world.have("new", world.now - HOUR - MINUTE)
+    world.run_for(HOUR)
+    assert "new" in world.references.calls
+
+
+@pytest.mark.usefixtures("moto")
+def test_moto_agrees_on_every_expression() -> None:
+    dynamodb = make_client("dynamodb")
+    create_ledger(dynamodb)
+    world = World(instances=[INSTANCE, OTHER], retention=60 * DAY, dynamodb=dynamodb)
+    for n in range(30):
+        world.have(f"{n}", START + n * MINUTE)
+    world.have("past", NOON - 40 * DAY, OTHER)
+    world.put_item("due", NOON - DAY, due_at=NOON)
+    world.mark(NOON - 41 * DAY, NOON - 39 * DAY)
+    assert world.worklist.take_lease("another", now=NOON - HOUR, until=NOON - MINUTE)
+    assert world.run()
+    assert world.gauges["first"] == Gauges(30, 3, 0, 0)
+    world.deliver(NOON + 31 * MINUTE)
+    assert world.run()
+    assert world.gauges["first"] == Gauges(0, 3, 0, 0)
+    assert world.item("past", OTHER) is not None
+    assert (world.hour(NOON - 40 * DAY, OTHER).captured, world.hour(START).captured) == (1, 30)

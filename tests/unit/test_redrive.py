@@ -15,16 +15,16 @@ IDS = [event["detail"]["contactId"] for event in (VOICE, CHAT, TASK)]
 
 
 def arn_of(function: Function, url: str) -> str:
-    answer = function.system.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    answer = function.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return str(answer["Attributes"]["QueueArn"])
 
 
 def move_dead_letters(function: Function) -> None:
     """Redrive as a person does; the destination is named, for EventBridge's dead letters have no source queue."""
-    function.system.sqs.meta.events.register(
+    function.sqs.meta.events.register(
         "before-call.sqs.StartMessageMoveTask", partial(answer_move_task, function), unique_id="move task"
     )
-    function.system.sqs.start_message_move_task(
+    function.sqs.start_message_move_task(
         SourceArn=arn_of(function, function.dead_letter_queue_url),
         DestinationArn=arn_of(function, function.queue_url),
     )
@@ -36,7 +36,7 @@ def answer_move_task(function: Function, params: dict[str, Any], **_: object) ->
         "SourceArn": arn_of(function, function.dead_letter_queue_url),
         "DestinationArn": arn_of(function, function.queue_url),
     }
-    sqs, source = function.system.sqs, function.dead_letter_queue_url
+    sqs, source = function.sqs, function.dead_letter_queue_url
     while messages := sqs.receive_message(QueueUrl=source, MessageAttributeNames=["All"]).get("Messages"):
         for message in messages:
             attributes = {
@@ -62,7 +62,7 @@ def send_from_eventbridge(function: Function, event: dict[str, Any]) -> None:
         "EXHAUSTED_RETRY_CONDITION": "MaximumEventAgeInSeconds",
         "RETRY_ATTEMPTS": "185",
     }
-    function.system.sqs.send_message(
+    function.sqs.send_message(
         QueueUrl=function.dead_letter_queue_url,
         MessageBody=json.dumps(event),
         MessageAttributes={n: {"DataType": "String", "StringValue": value} for n, value in attributes.items()},
@@ -71,7 +71,7 @@ def send_from_eventbridge(function: Function, event: dict[str, Any]) -> None:
 
 def test_what_the_function_gave_up_is_captured_after_the_fix(function: Function) -> None:
     function.send(VOICE)
-    function.system.connect.failures = [(400, "InvalidParameterException")]
+    function.system.connect.failures = [(400, "InvalidParameterException")] * 7  # and for each type by itself
     assert function.deliver() == []
     move_dead_letters(function)
     function.system.connect.contacts[VOICE_ID] = []
@@ -109,13 +109,13 @@ def test_what_eventbridge_could_not_deliver_is_captured(function: Function) -> N
 
 def test_what_sqs_redrove_after_too_many_receives_is_captured(function: Function) -> None:
     policy = {"deadLetterTargetArn": arn_of(function, function.dead_letter_queue_url), "maxReceiveCount": 2}
-    function.system.sqs.set_queue_attributes(
+    function.sqs.set_queue_attributes(
         QueueUrl=function.queue_url, Attributes={"RedrivePolicy": json.dumps(policy), "VisibilityTimeout": "0"}
     )
     function.system.connect.contacts[TASK["detail"]["contactId"]] = []
     function.send(TASK)
     for _ in range(3):  # received by an environment that dies each time
-        function.system.sqs.receive_message(QueueUrl=function.queue_url, VisibilityTimeout=0)
+        function.sqs.receive_message(QueueUrl=function.queue_url, VisibilityTimeout=0)
     assert function.deliver() == []
     assert captured(function) == []
     move_dead_letters(function)
@@ -127,7 +127,7 @@ def test_dead_letters_of_all_three_kinds_come_back_together_with_their_bodies_in
     function.send(VOICE)
     function.deliver()
     send_from_eventbridge(function, CHAT)
-    function.system.sqs.send_message(QueueUrl=function.dead_letter_queue_url, MessageBody=json.dumps(TASK))
+    function.sqs.send_message(QueueUrl=function.dead_letter_queue_url, MessageBody=json.dumps(TASK))
     function.system.connect.contacts |= {contact_id: [] for contact_id in IDS}
     move_dead_letters(function)
     assert function.deliver() == []

@@ -3,7 +3,7 @@
 import json
 import re
 from decimal import Decimal
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contact_references.canonical import (
+from contact_references.model.reference import Reference, normalize_references
+from contact_references.model.values import (
     Normalized,
     normalize_date,
     normalize_email,
@@ -20,7 +21,6 @@ from contact_references.canonical import (
     normalize_url,
     strip_signature,
 )
-from contact_references.reference import Reference, normalize_references
 from tests.unit.strategies import members, values
 
 RULES = [normalize_url, normalize_email, normalize_number, normalize_date, normalize_location]
@@ -116,6 +116,52 @@ def test_no_signature_or_userinfo_is_left_in_a_canonical_url(value: str) -> None
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "https:/jane:secret@host/p",
+        "https:\\\\jane:secret@host/p",
+        "https:jane:secret@host/p",
+        "//jane:secret@host/p",
+        "jane:secret@host/p",
+        "https://jane:secret@example.com:port/p",
+        "https://jane:secret@example.com /p",
+        "https://jane:secret@",
+        "https://jane:sec@ret@example.com/p",
+        "https://jane:secret@[::1/p",
+        "x https://jane:secret@example.com/p",
+        "\x0bhttps://jane:secret@example.com/p",
+        "h://jane:secret@host/p",
+        "https://jane:secret@example.com/p?X-Amz-Signature=secret",
+    ],
+)
+def test_userinfo_is_left_out_of_what_is_no_valid_url_too(value: str) -> None:
+    canonical = normalize_url(value).canonical_value
+    assert "secret" not in canonical
+    assert "jane" not in canonical
+
+
+@pytest.mark.parametrize("value", ["jane@example.com", "call jane@example.com", "n/a", "@", ""])
+def test_what_has_no_userinfo_in_it_is_kept_as_it_is(value: str) -> None:
+    assert normalize_url(value) == Normalized(value, is_valid=False)
+
+
+@pytest.mark.parametrize(
+    "exponent", ["9" * 4301, "-" + "9" * 4301, "0" * 4301, "-" + "0" * 4300 + "1", "+" + "0" * 9999]
+)
+def test_an_exponent_of_thousands_of_digits_is_read_or_refused_like_any_other(exponent: str) -> None:
+    is_small = exponent.lstrip("+-0") in ("", "1")
+    normalized = normalize_number(f"1e{exponent}")
+    assert normalized.is_valid == is_small
+    assert normalize_number(f"0e{exponent}").number_value == 0
+
+
+def test_a_number_of_thousands_of_digits_is_not_one_that_a_table_holds() -> None:
+    for value in ("1" * 4301, "0." + "1" * 4301, "1" * 4301 + "e-4301"):
+        assert normalize_number(value) == Normalized(value, is_valid=False)
+    assert normalize_number("0" * 4301 + "1").number_value == 1
+
+
+@pytest.mark.parametrize(
     ("signed", "bare"),
     [
         ("https://a.example/k?Expires=1&Signature=2&AWSAccessKeyId=3", "https://a.example/k"),
@@ -167,3 +213,37 @@ def test_ids_come_from_type_name_and_arn_until_those_are_alike() -> None:
     resigned = ids("https://a.example/?X-Amz-Date=1", "https://b.example/?X-Amz-Date=1")
     assert resigned == ids("https://a.example/?X-Amz-Date=2", "https://b.example/?X-Amz-Date=2")
     assert all(re.fullmatch("[0-9a-f]{32}", id_) for id_ in resigned)
+
+
+def test_references_that_differ_only_in_what_names_none_have_the_same_ids_in_any_order() -> None:
+    def of_status(*statuses: str) -> dict[str | None, str]:
+        read = normalize_references({"Attachment": {"Name": "f", "Status": status}} for status in statuses)
+        return {reference.status: reference.reference_id for reference in read}
+
+    found = [of_status(*order) for order in permutations(["PROCESSING", "APPROVED", "FAILED"])]
+    assert len(found[0]) == len(set(found[0].values())) == 3
+    assert all(ids == found[0] for ids in found)
+
+
+def unknown(*scores: int) -> list[str]:
+    return [r.reference_id for r in normalize_references({"Mood": {"Name": "n", "Score": s}} for s in scores)]
+
+
+def test_ids_of_members_newer_than_the_sdk_do_not_depend_on_how_many_are_alike() -> None:
+    [one] = unknown(1)
+    assert one in unknown(1, 2)
+    assert set(unknown(1, 1)) < set(unknown(1, 1, 1, 2))
+    assert len(set(unknown(1, 1, 1, 2))) == 4
+
+
+@given(st.lists(members(), max_size=6), st.lists(members(), max_size=6))
+def test_references_of_names_of_their_own_keep_their_ids_whatever_comes_along(some: list[Any], more: list[Any]) -> None:
+    def by_naming(references: tuple[Reference, ...]) -> dict[object, list[str]]:
+        found: dict[object, list[str]] = {}
+        for reference in references:
+            key = (reference.reference_type, reference.reference_name, reference.arn, reference.raw)
+            found.setdefault(key, []).append(reference.reference_id)
+        return found
+
+    alone, together = by_naming(normalize_references(some)), by_naming(normalize_references([*some, *more]))
+    assert all(together[key] == ids for key, ids in alone.items() if len(together[key]) == len(ids) == 1)
