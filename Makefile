@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench mutants clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,13 @@ check: setup  ## lint, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, docs/faults.md, docs/scale.md
+bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, docs/faults.md, docs/scale.md, docs/decisions/
 	@$(BIN)/python -m benchmarks.pacing --write
 	@$(BIN)/python -m benchmarks.pacing --rate 8 --contacts 293 --write
 	@$(BIN)/python -m benchmarks.load --contacts 10000 --write
 	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --scenario alone --scenario baseline --write
 	@$(BIN)/python -m benchmarks.function --write
+	@$(BIN)/python -m benchmarks.counts --write
 	@$(BIN)/python -m benchmarks.backlog --write
 	@$(BIN)/python -m benchmarks.cost --write
 	@$(BIN)/python -m benchmarks.scale --processes 2 --write
@@ -44,6 +45,12 @@ bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, d
 	@$(BIN)/python -m benchmarks.reconcile --write
 	@$(BIN)/python -m benchmarks.faults
 	@$(BIN)/python -m benchmarks.fuzz --seconds 600
+
+# In a clone, because each mutant is written into the sources.
+mutants: setup  ## change the capture's rules one by one, and tell which changes no test notices (an hour or two)
+	@rm -rf .local/mutants && git clone --quiet . .local/mutants
+	@cd .local/mutants && cosmic-ray init tests/mutants.toml session.sqlite && cr-filter-operators session.sqlite tests/mutants.toml
+	@cd .local/mutants && cosmic-ray exec tests/mutants.toml session.sqlite && cr-report --show-diff --surviving-only session.sqlite
 
 format: setup  ## put the code into the project's format
 	@$(BIN)/ruff check --fix-only --quiet .
