@@ -758,6 +758,17 @@ def test_a_row_too_large_is_refused_alone_while_its_neighbours_are_captured(syst
     assert system.items("a") == []
 
 
+def test_a_row_that_dynamodb_just_takes_is_captured(system: System) -> None:
+    system.connect.contacts["a"] = [{"Mood": {"Text": "x"}}]
+    system.capture(completion("a"))
+    [row] = [item for item in system.items("a") if item["record_type"] == "REFERENCE"]
+    others = sum(len(name) + (len(value) if isinstance(value, str) else 1) for name, value in row.items())
+    system.clock.advance(minutes=5)
+    system.connect.contacts["a"] = [{"Mood": {"Text": "x" * (409_600 - others - 100)}}]
+    [result] = system.capture(completion("a", at=system.clock.now))
+    assert result.outcome == "captured"
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(readings=st.lists(st.lists(members(), max_size=6), min_size=1, max_size=4), data=st.data())
 def test_the_last_reading_is_what_ledger_and_lake_hold(

@@ -599,6 +599,20 @@ def test_a_damaged_contact_is_healed_by_its_next_reading(system: System) -> None
     assert system.names() == row_names(system) == lake_names(system) == ["x", "y"]
 
 
+@pytest.mark.parametrize("column", ["capture_id", "reference_id", "reference_type"])
+def test_a_row_that_lacks_what_each_has_counts_as_missing_and_is_put_again(system: System, column: str) -> None:
+    system.connect.contacts["a"] = [url("x"), url("y")]
+    system.capture(completion("a"))
+    damaged = next(item for key, item in system.fake.items.items() if key[1].startswith("REFERENCE#"))
+    del damaged[column]
+    with pytest.raises(PermanentError):
+        system.ledger.find_capture(KEY)
+    system.clock.advance(minutes=5)
+    [result] = system.capture(completion("a", at=LATER, completed_at=NOON))
+    assert (result.outcome, result.reason) == ("captured", "changed")
+    assert system.names() == row_names(system) == lake_names(system) == ["x", "y"]
+
+
 @pytest.mark.parametrize("lost", ["x", "photo.jpg"])
 def test_a_recheck_of_a_damaged_contact_reads_in_full_and_heals_it(system: System, lost: str) -> None:
     system.connect.contacts["a"] = [url("x"), processing()]

@@ -109,8 +109,10 @@ def choose_step(
     'read all'
     >>> decide(report("other", noon, "recheck"), item=None)
     'skip: no longer in the ledger'
-    >>> decide(report("other", noon), item=None, retention=hour)
+    >>> decide(report("other", noon), item=None, retention=2 * hour)
     'skip: past its retention'
+    >>> decide(report("other", noon), item=None, retention=3 * hour)
+    'read all'
 
     A completion is covered by a reading of all types that began a second after it, or was made because of it. Nothing
     else covers one: not a recheck, however late.

@@ -26,7 +26,7 @@ def next_recheck(
 
     >>> from contact_references.model.timestamps import parse_iso
     >>> noon = parse_iso("2026-03-01T12:00Z")
-    >>> after = noon + timedelta(minutes=16)
+    >>> after = noon + timedelta(minutes=15)
     >>> next_recheck([], since=noon, checked_at=after, may_change=True).isoformat()
     '2026-03-02T12:00:00+00:00'
     >>> waiting = [Reference(reference_id="1", reference_type="ATTACHMENT", status="PROCESSING")]
