@@ -1,7 +1,8 @@
 """The deployed local system under faults: what goes wrong, what happens meanwhile, and what it came to.
 
 Faults of Connect are the simulator's own. Those of DynamoDB, S3 and SQS are microburst's, which the emulator's
-process runs between the functions and itself (`benchmarks.faults_launcher`).
+process runs between the functions and itself, but for batches of which a part is left: that is the emulator's own
+answer (`benchmarks.faults_launcher`).
 """
 
 import gzip
@@ -26,6 +27,10 @@ from local.system import Json, System, start
 FAULTS_URL_PATH = "/_local/faults-url"
 END_DELAYS_PATH = "/_local/end-delays"
 KILL_PATH = "/_local/kill"
+PARTS_LEFT_PATH = "/_local/parts-left"
+
+UNPROCESSED = "unprocessed"
+"""The kind of fault by which DynamoDB does the first half of a batch's requests, and says so."""
 
 INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 ENTERED = ["URL", "NUMBER", "STRING", "DATE", "EMAIL"]
@@ -38,8 +43,8 @@ SERVICES = {
     "ListContactReferences": "connect",
     "BatchGetItem": "dynamodb",
     "Query": "dynamodb",
+    "BatchWriteItem": "dynamodb",
     "PutItem": "dynamodb",
-    "TransactWriteItems": "dynamodb",
     "UpdateItem": "dynamodb",
     "PutObject": "s3",
     "ChangeMessageVisibility": "sqs",
@@ -55,6 +60,10 @@ _THROTTLED = {
     "s3": ("SlowDown", 503),
     "sqs": ("ThrottlingException", 400),
 }
+
+
+class DamagedContactError(Exception):
+    """A reader finds rows of the capture that counts missing, and no other capture in its place."""
 
 
 class Reference(NamedTuple):
@@ -76,12 +85,16 @@ class Fault:
 
 @dataclass
 class Verdict:
-    """What is wrong in the end; all zero is the only good one. `notes` says it in sentences, without values."""
+    """What is wrong in the end; all zero is the only good one. `notes` says it in sentences, without values.
+
+    `left_over` is nothing wrong: rows of attempts that died, which no reader sees and the next capture deletes.
+    """
 
     lost: int = 0
     doubled: int = 0
     half_visible: int = 0
     dead_letters: int = 0
+    left_over: int = field(default=0, compare=False)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -155,6 +168,8 @@ class Rig:
         for fault in faults:
             if SERVICES[fault.operation] == "connect":
                 self.system.control_connect("faults", asdict(fault))
+            elif fault.kind == UNPROCESSED:
+                _call("POST", self.system.aws_url + PARTS_LEFT_PATH, asdict(fault))
             else:
                 _call("PATCH", self._rules_url, [_rule(fault)])
 
@@ -166,9 +181,10 @@ class Rig:
     def hits(self, operation: str) -> int:
         """How many calls have met a fault that is not lifted yet."""
         connect = self.system.control_connect("faults")["faults"]
+        parts_left = _call("GET", self.system.aws_url + PARTS_LEFT_PATH)
         return sum(
             rule.get("hits", rule.get("fired_count"))
-            for rule in (*connect, *_call("GET", self._rules_url))
+            for rule in (*connect, *parts_left, *_call("GET", self._rules_url))
             if rule["operation"] == operation
         )
 
@@ -188,6 +204,7 @@ class Rig:
         """End all faults."""
         _call("DELETE", f"{self.system.connect_url}/_simulator/faults")
         _call("POST", self._rules_url, [])
+        _call("DELETE", self.system.aws_url + PARTS_LEFT_PATH)
 
     def end_delays(self) -> int:
         """Show the messages that wait after a failure, if no function works; returns how many functions do."""
@@ -210,13 +227,34 @@ class Rig:
         """How many invocations have ended so far because their process did, by the emulator's log."""
         return self._log.read_text(errors="replace").count("errorMessage=Worker process died")
 
-    def find_rows(self, contact_id: str) -> list[Json]:
-        """All of a contact's items, in one consistent read."""
+    def read(self, contact_id: str) -> Counter[Reference] | None:
+        """What a reader sees of a contact: the CONTACT item, then the rows of the capture that it names.
+
+        None while there is none. Raises DamagedContactError.
+        """
+        while True:
+            item = next(iter(self._find(contact_id, "CONTACT")), None)
+            if item is None:
+                return None
+            rows = self._find(contact_id, f"REFERENCE#{item['capture_id']}#")
+            if len(rows) == item["reference_count"]:
+                return Counter(map(_reference, rows))
+            if self._find(contact_id, "CONTACT") == [item]:
+                raise DamagedContactError(f"contact {contact_id}: {len(rows)} rows of {item['reference_count']}")
+
+    def left_over(self, contact_id: str) -> int:
+        """How many of a contact's rows are those of captures that no reader sees."""
+        item, *rows = self._find(contact_id, "") or [{}]
+        return sum(row["capture_id"] != item["capture_id"] for row in rows)
+
+    def _find(self, contact_id: str, prefix: str) -> list[Json]:
         deserialize = TypeDeserializer().deserialize
+        condition = "pk = :pk AND begins_with(sk, :prefix)" if prefix else "pk = :pk"
+        values = {":pk": f"{INSTANCE_ID}#{contact_id}"} | ({":prefix": prefix} if prefix else {})
         answer = self.system.clients.dynamodb.query(
             TableName=self.system.outputs["TableName"],
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"{INSTANCE_ID}#{contact_id}"}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
             ConsistentRead=True,
         )
         return [{name: deserialize(value) for name, value in item.items()} for item in answer["Items"]]
@@ -243,26 +281,44 @@ class Rig:
         return Counter(Reference(member.upper(), content["Name"], content["Value"]) for member, content in contents)
 
     def judge(self, work: Work, *, hopeless: Iterable[str] = ()) -> Verdict:
-        """Compare both stores with Connect, and the dead letters with the ids of the events that belong there."""
+        """Compare both stores with Connect, and the dead letters with the ids of the events that belong there.
+
+        Rows that attempts left over are no reader's, and no fault; that one more capture leaves them there is.
+        """
         verdict = Verdict()
-        records = [record for content in self.lake().values() for record in content]
-        by_contact: dict[str, list[Json]] = {contact_id: [] for contact_id in work.versions}
-        for record in records:
-            by_contact.get(record["contact_id"], []).append(record)
-        for contact_id, lake_records in by_contact.items():
-            rows = self.find_rows(contact_id)
+        captures: dict[str, dict[str, _LakeCapture]] = {contact_id: {} for contact_id in work.versions}
+        for record in (record for content in self.lake().values() for record in content):
+            if record["contact_id"] in captures:
+                of_contact = captures[record["contact_id"]]
+                of_contact.setdefault(record["capture_id"], _LakeCapture()).add(record)
+        for contact_id, in_lake in captures.items():
             held = self.held(contact_id)
-            _compare(verdict, f"{contact_id} in the ledger", held, visible_references(rows))
-            _compare(verdict, f"{contact_id} in the lake", held, _newest_references(lake_records))
-            verdict.add("doubled", _dead_rows(rows), f"{contact_id} in the ledger: rows that do not count were left")
+            try:
+                _compare(verdict, f"{contact_id} in the ledger", held, self.read(contact_id))
+            except DamagedContactError as damage:
+                verdict.add("half_visible", 1, str(damage))
             half = sum(
-                visible_references([contact, *_of_capture(lake_records, contact)]) not in work.versions[contact_id]
-                for contact in lake_records
-                if contact["record_type"] == "CONTACT"
+                not each.is_whole or each.references not in work.versions[contact_id] for each in in_lake.values()
             )
             verdict.add("half_visible", half, f"{contact_id} in the lake: captures that Connect never had")
+            newest = max(in_lake.values(), key=lambda capture: capture.captured_at, default=None)
+            _compare(verdict, f"{contact_id} in the lake", held, newest.references if newest else None)
         self._judge_dead_letters(verdict, set(hopeless))
+        self._sweep(verdict, work)
         return verdict
+
+    def _sweep(self, verdict: Verdict, work: Work) -> None:
+        """Capture once more the contacts of which rows are left over: then there are none."""
+        littered = {contact_id: left for contact_id in work.versions if (left := self.left_over(contact_id))}
+        verdict.left_over += sum(littered.values())
+        for contact_id in littered:
+            number = work.versions[contact_id][-1].total()
+            work.put(*make_references(number or 1), contact_id=contact_id)
+        work.complete(littered)
+        if littered:
+            self.drain(30)
+        for contact_id in littered:
+            verdict.add("doubled", self.left_over(contact_id), f"contact {contact_id}: rows of a dead attempt stay")
 
     def _judge_dead_letters(self, verdict: Verdict, hopeless: set[str]) -> None:
         letters = self.system.dead_letters()
@@ -274,33 +330,32 @@ class Rig:
         self.system.clients.sqs.purge_queue(QueueUrl=self.system.outputs["DeadLetterQueueUrl"])
 
 
-def visible_references(rows: list[Json]) -> Counter[Reference] | None:
-    """What a reader sees of a contact: the references of its complete capture, None without one."""
-    entry = next((row for row in rows if row["record_type"] == "CONTACT"), None)
-    if entry is None or entry.get("capture_state", "complete") != "complete":
-        return None
-    return Counter(
-        Reference(row["reference_type"], row["reference_name"], row["reference_value"])
-        for row in _of_capture(rows, entry)
-    )
+class _LakeCapture:
+    """A capture by the lake's records, of which any may be there twice."""
+
+    def __init__(self) -> None:
+        self.captured_at = ""
+        self._count: int | None = None
+        self._references: dict[str, Reference] = {}
+
+    def add(self, record: Json) -> None:
+        self.captured_at = str(record["captured_at"])
+        if record["record_type"] == "CONTACT":
+            self._count = record["reference_count"]
+        else:
+            self._references[record["reference_id"]] = _reference(record)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._count == len(self._references)
+
+    @property
+    def references(self) -> Counter[Reference]:
+        return Counter(self._references.values())
 
 
-def _of_capture(rows: list[Json], entry: Json) -> list[Json]:
-    captured_at = entry["captured_at"]
-    return [row for row in rows if row["record_type"] == "REFERENCE" and row["captured_at"] == captured_at]
-
-
-def _newest_references(records: list[Json]) -> Counter[Reference] | None:
-    contacts = [record for record in records if record["record_type"] == "CONTACT"]
-    if not contacts:
-        return None
-    newest = max(contacts, key=lambda contact: str(contact["captured_at"]))
-    return visible_references([newest, *_of_capture(records, newest)])
-
-
-def _dead_rows(rows: list[Json]) -> int:
-    entries = {row["captured_at"] for row in rows if row["record_type"] == "CONTACT"}
-    return sum(row["captured_at"] not in entries for row in rows)
+def _reference(record: Json) -> Reference:
+    return Reference(record["reference_type"], record["reference_name"], record["reference_value"])
 
 
 def _compare(verdict: Verdict, where: str, held: Counter[Reference], found: Counter[Reference] | None) -> None:
@@ -334,8 +389,12 @@ class Reader:
     def _read(self) -> None:
         while not self._stop.wait(0.01):
             for contact_id, versions in list(self._work.versions.items()):
-                seen = visible_references(self._rig.find_rows(contact_id))
                 self.reads += 1
+                try:
+                    seen = self._rig.read(contact_id)
+                except DamagedContactError as damage:
+                    self.verdict.add("half_visible", 1, str(damage))
+                    continue
                 if seen is not None and seen not in versions:
                     self.verdict.add("half_visible", 1, f"contact {contact_id}: a reader saw what Connect never had")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.fault_rig import SERVICES, Fault, Reader, Rig, Verdict, Work, make_references, start_rig
+from benchmarks.fault_rig import SERVICES, UNPROCESSED, Fault, Reader, Rig, Verdict, Work, make_references, start_rig
 from local.delivery import read_event
 from local.emulator import ROOT
 
@@ -26,8 +26,9 @@ _TABLE = ROOT / "docs" / "faults.md"
 _KINDS = ("throttle", "500", "503", "hang", "reset", "access_denied")
 _BODY_KINDS = ("truncated", "not_json")
 # S3's answer to PutObject has no body to cut off, which is how microburst loses an answer.
-_ANSWERS_LOST_OF = ("PutItem", "TransactWriteItems", "UpdateItem", "SendMessage")
-_LARGE = 120  # references: more than one transaction takes
+_ANSWERS_LOST_OF = ("BatchWriteItem", "PutItem", "UpdateItem", "SendMessage")
+_BATCHES = ("BatchGetItem", "BatchWriteItem")
+_LARGE = 120  # references: rows for five requests
 _LONGEST_DRAIN = 180.0
 
 
@@ -66,6 +67,8 @@ def matrix() -> list[Cell]:
     kinds["ListContactReferences"] += _BODY_KINDS
     for operation in _ANSWERS_LOST_OF:
         kinds[operation].append("answer_lost")
+    for operation in _BATCHES:
+        kinds[operation].append(UNPROCESSED)
     return [Cell(operation, kind, once) for operation in kinds for kind in kinds[operation] for once in (True, False)]
 
 
@@ -108,7 +111,7 @@ class FaultTrial:
         # With the very lists of versions, so that the next cell knows of this one's.
         *_, changed, large = work.versions = self._known.versions.copy()
         work.put(*make_references(3), contact_id=changed)
-        # Half of the names are new: rows are replaced, deleted and added, in more than one transaction.
+        # Half of the names are new; all rows are put anew, in more than one request.
         kept = list(work.versions[large][-1])[: _LARGE // 2]
         work.put(*kept, *make_references(_LARGE)[_LARGE // 2 :], contact_id=large)
         work.put()
@@ -152,7 +155,7 @@ def kill_functions(rig: Rig, *, kills: int, draw: random.Random) -> KillResult:
     started = time.monotonic()
     hit_before = rig.killed_invocations()
     # As slow as to lie in the way of as many kills as the reading does, which the pace makes slow.
-    for operation in ("PutObject", "PutItem", "TransactWriteItems", "UpdateItem"):
+    for operation in ("BatchWriteItem", "PutItem", "PutObject", "UpdateItem"):
         rig.slow(operation, 300)
     with Reader(rig, work) as reader:
         killed = 0
@@ -242,12 +245,15 @@ While the fault lasts ({options.seconds:g} s or more), ten contacts complete: tw
 one changed, one of {_LARGE} references with half of them replaced, and new ones: one without references, one with
 {_LARGE}, four small ones, one of them transferred; and an event that nobody can use. Then the fault is lifted.
 *Hits* is how many calls met it; *lost* and *doubled* count references in the ledger and in the newest capture of the
-lake against what Connect holds, and ledger rows that do not count; *half visible* counts readings, during the fault
-and after, of a set of references that Connect never held; *dead letters* counts those besides the unusable event.
-`answer_lost`: the call is carried out, but its answer is not received.
+lake against what Connect holds, and rows of other captures that another capture does not delete; *half visible* counts
+readings, during the fault and after, of a set of references that Connect never held, or with rows missing; *dead
+letters* counts those besides the unusable event. *Left over* are rows that attempts put and never committed: no reader
+sees them, and the contact's next capture, made here for each of these contacts, deletes them.
+`answer_lost`: the call is carried out, but its answer is not received. `unprocessed`: the first half of the batch is
+carried out, and the answer names the rest.
 
-| call | fault | how long | hits | readings meanwhile | lost | doubled | half visible | dead letters |
-|---|---|---|---|---|---|---|---|---|
+| call | fault | how long | hits | readings meanwhile | lost | doubled | half visible | dead letters | left over |
+|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 {_kill_text(kills)}
@@ -266,6 +272,7 @@ def _row(result: CellResult) -> str:
         verdict.doubled,
         verdict.half_visible,
         verdict.dead_letters,
+        verdict.left_over,
     )
     return f"| {' | '.join(map(str, values))} |"
 
@@ -276,7 +283,8 @@ def _kill_text(result: KillResult) -> str:
         f"SIGKILL of processes at work, at random moments: {result.kills} kills, {result.hit} of which ended an "
         f"invocation that had not answered, while {result.contacts} contacts completed, some of them changed or "
         f"transferred ({result.seconds:.0f} s, {result.reads} readings meanwhile). Lost {verdict.lost}, doubled "
-        f"{verdict.doubled}, half visible {verdict.half_visible}, dead letters {verdict.dead_letters}."
+        f"{verdict.doubled}, half visible {verdict.half_visible}, dead letters {verdict.dead_letters}, "
+        f"left over {verdict.left_over}."
     )
 
 

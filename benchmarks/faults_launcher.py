@@ -1,9 +1,10 @@
 """The emulator's process with faults at hand: `-m benchmarks.faults_launcher FD`.
 
 The functions reach DynamoDB, S3 and SQS through microburst, which runs here too; everybody else reaches them
-directly. Three routes more: `GET /_local/faults-url` says where microburst takes its rules,
-`POST /_local/end-delays` shows the messages that wait after a failure, so that nobody has to wait with them, and
-`POST /_local/kill` kills one function's process that is at work.
+directly. Four routes more: `GET /_local/faults-url` says where microburst takes its rules,
+`POST /_local/end-delays` shows the messages that wait after a failure, so that nobody has to wait with them,
+`POST /_local/kill` kills one function's process that is at work, and `/_local/parts-left` takes (POST), shows (GET) and
+lifts (DELETE) the faults by which DynamoDB leaves a part of a batch.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ from aiohttp import web
 from microburst.app import make_app  # type: ignore[import-untyped]  # the package ships no types
 from microburst.core.pipeline import Microburst  # type: ignore[import-untyped]  # the package ships no types
 from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # the package ships no types
-from ministack.services import lambda_svc, sqs  # type: ignore[import-untyped]  # the package ships no types
+from ministack.services import dynamodb, lambda_svc, sqs  # type: ignore[import-untyped]  # the package ships no types
 
-from benchmarks.fault_rig import END_DELAYS_PATH, FAULTS_URL_PATH, KILL_PATH
+from benchmarks.fault_rig import END_DELAYS_PATH, FAULTS_URL_PATH, KILL_PATH, PARTS_LEFT_PATH
 
 _started: set[int] = set()
+_parts_left: list[dict[str, Any]] = []
 
 
 def _start_microburst(upstream: str) -> str:
@@ -83,8 +85,49 @@ def _kill() -> dict[str, int]:
     return {"killed": len(at_work[:1])}
 
 
+def _leave_parts(operation: str, function_name: str, left_name: str) -> None:
+    """Let a batch operation of DynamoDB do only the first half of its requests while a fault says so."""
+    plain = getattr(dynamodb, function_name)
+
+    def answer(parameters: dict[str, Any]) -> Any:
+        fault = next((each for each in _parts_left if each["operation"] == operation and _is_left(each)), None)
+        if fault is None:
+            return plain(parameters)
+        fault["hits"] += 1
+        [(table, batch)] = parameters["RequestItems"].items()
+        taken, left = _halve(batch)
+        status, headers, body = 200, {"Content-Type": "application/x-amz-json-1.0"}, b'{"Responses": {}}'
+        if taken:
+            status, headers, body = plain({**parameters, "RequestItems": {table: taken}})
+        return status, headers, json.dumps(json.loads(body) | {left_name: {table: left}}).encode()
+
+    setattr(dynamodb, function_name, answer)
+
+
+def _is_left(fault: dict[str, Any]) -> bool:
+    return fault["count"] is None or fault["hits"] < fault["count"]
+
+
+def _halve(batch: Any) -> tuple[Any, Any]:
+    """Split the requests of one table, those to write or those to get; nothing may come first."""
+    if isinstance(batch, list):
+        return batch[: len(batch) // 2], batch[len(batch) // 2 :]
+    taken, left = _halve(batch["Keys"])
+    return taken and {**batch, "Keys": taken}, {**batch, "Keys": left}
+
+
+async def _answer_parts_left(method: str, receive: Any) -> list[dict[str, Any]]:
+    if method == "POST":
+        _parts_left.append({**json.loads((await receive())["body"]), "hits": 0})
+    elif method == "DELETE":
+        _parts_left.clear()
+    return _parts_left
+
+
 def _main() -> None:
     _note_starts()
+    _leave_parts("BatchGetItem", "_batch_get_item", "UnprocessedKeys")
+    _leave_parts("BatchWriteItem", "_batch_write_item", "UnprocessedItems")
     faults_url = _start_microburst(f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}")
     # The functions inherit it.
     os.environ.update({f"AWS_ENDPOINT_URL_{service}": faults_url for service in ("DYNAMODB", "S3", "SQS")})
@@ -98,6 +141,8 @@ def _main() -> None:
             answer = _end_delays()
         elif scope.get("path") == KILL_PATH:
             answer = _kill()
+        elif scope.get("path") == PARTS_LEFT_PATH:
+            answer = await _answer_parts_left(scope["method"], receive)
         else:
             await plain(scope, receive, send)
             return
