@@ -15,8 +15,9 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aws_lambda_powertools import Logger
 from rich.console import Console
@@ -26,15 +27,12 @@ from benchmarks.report import table, write_section
 from benchmarks.simulation import INSTANCE_ARN, MIDNIGHT, contact_event
 from benchmarks.stand_ins import Clients
 from benchmarks.traffic import ALL_TYPES
-from contact_references.batch import Capturer
-from contact_references.connect import ReferenceReader
-from contact_references.contact import Scope
-from contact_references.intake import Intake
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.queue import CaptureQueue, Message
-from contact_references.report import Report
+from benchmarks.wiring import start_environment
+from contact_references.aws.capture_queue import Message
+from contact_references.aws.pacing import TokenBucket
+from contact_references.capture.intake import Intake
+from contact_references.model.contact import Scope
+from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
 
 _BATCH = 25
 _FIRST = 500  # contacts that are not measured
@@ -98,15 +96,16 @@ def _refuse() -> None:
 
 
 def _intake(clients: Clients) -> Intake:
-    bucket = TokenBucket(1, clock=lambda: 0.0, sleep=lambda _: None)
-    reader = ReferenceReader(clients.connect, reference_types=ALL_TYPES, bucket=bucket)
-    metrics: Any = _NoMetrics()
-    return Intake(
-        capturer=Capturer(reader=reader, ledger=Ledger(clients.dynamodb, "ledger"), lake=Lake(clients.s3, "lake")),
-        queue=CaptureQueue(clients.sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
-        report=Report(Logger(service="backlog", stream=_Nowhere()), metrics),
-        completion_types=frozenset({"COMPLETED"}),
+    environment = start_environment(
+        clients,
+        type_lists=TypeLists({OTHER_CHANNELS: tuple(ALL_TYPES)}),
+        bucket=TokenBucket(1, clock=lambda: 0.0, sleep=lambda _: None),
+        logger=Logger(service="backlog", stream=_Nowhere()),
+        metrics=_NoMetrics(),
+        clock=lambda: datetime.now(UTC),
+        sleep=time.sleep,
     )
+    return environment.intake
 
 
 class _Nowhere(io.StringIO):

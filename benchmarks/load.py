@@ -204,8 +204,8 @@ def find_losses(seeds: Iterable[Seed], ledger: Iterable[dict[str, Any]], lake: I
     for item in ledger:
         if item["sk"] == "CONTACT":
             entries[item["contact_id"]] = item
-        else:
-            row = (item["captured_at"], item["reference_name"], item["reference_value"])
+        elif "contact_id" in item:  # not an hour, a day or the lease
+            row = (item["capture_id"], item["reference_name"], item["reference_value"])
             rows.setdefault(item["contact_id"], []).append(row)
     captures = Counter[str]()
     lake_rows = Counter[tuple[str, str, str]]()
@@ -219,10 +219,9 @@ def find_losses(seeds: Iterable[Seed], ledger: Iterable[dict[str, Any]], lake: I
         contact_id = seed["Id"]
         expected = {(c["Name"], c["Value"]) for reference in seed["References"] for c in reference.values()}
         entry, found = entries.get(contact_id, {}), rows.get(contact_id, [])
-        counting = {(name, value) for captured_at, name, value in found if captured_at == entry.get("captured_at")}
+        counting = {(name, value) for capture_id, name, value in found if capture_id == entry.get("capture_id")}
         is_there = (
-            entry.get("capture_state") == "complete"
-            and entry["reference_count"] == len(expected)
+            entry.get("reference_count") == len(expected)
             and counting == expected
             and captures[contact_id] > 0
             and all(lake_rows[contact_id, name, value] for name, value in expected)

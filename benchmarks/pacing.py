@@ -12,26 +12,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.report import ProcessorTime, table, write_section
 from benchmarks.traffic import INSTANCE_ID, OPERATION, OtherCaller, connect_client, ideal_seconds, make_contacts
-from contact_references.connect import ReferenceReader
-from contact_references.contact import ContactKey
-from contact_references.errors import RetriableError
-from contact_references.pacing import TokenBucket
+from contact_references.aws.pacing import TokenBucket
+from contact_references.aws.references import ReferenceReader
+from contact_references.model.contact import Contact, ContactKey
+from contact_references.model.errors import RetriableError
+from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
 from local.connect import ConnectSimulator
+from local.emulator import ROOT
+
+if TYPE_CHECKING:
+    from mypy_boto3_connect import ConnectClient
 
 _TYPES = ("URL", "STRING", "NUMBER", "DATE", "EMAIL", "ATTACHMENT")  # six: one call a contact
 
-
-_DECISION = (
-    "Kept is the bucket that yields. Both drain as fast as the quota lets them; the SDK's mode is refused more, and "
-    "repeats within the SDK, where neither the bucket pays for a request nor `ApiCalls` counts it."
-)
+DOCUMENT = ROOT / "docs" / "decisions" / "own-pacing.md"
 
 
 class _UnyieldingBucket(TokenBucket):
@@ -42,13 +43,20 @@ class _UnyieldingBucket(TokenBucket):
 
 
 def _yielding_reader(url: str, rate: float) -> ReferenceReader:
-    client = connect_client(url, total_max_attempts=1)
-    return ReferenceReader(client, reference_types=_TYPES, bucket=TokenBucket(rate))
+    return _make_reader(connect_client(url, total_max_attempts=1), TokenBucket(rate))
 
 
 def _adaptive_reader(url: str, rate: float) -> ReferenceReader:
-    client = connect_client(url, mode="adaptive")
-    return ReferenceReader(client, reference_types=_TYPES, bucket=_UnyieldingBucket(rate))
+    return _make_reader(connect_client(url, mode="adaptive"), _UnyieldingBucket(rate))
+
+
+def _make_reader(client: "ConnectClient", bucket: TokenBucket) -> ReferenceReader:
+    def refuse(channel: str | None, name: str) -> None:
+        raise RuntimeError(f"{name} was refused for {channel}")
+
+    return ReferenceReader(
+        client, type_lists=TypeLists({OTHER_CHANNELS: _TYPES}), bucket=bucket, on_refused_type=refuse
+    )
 
 
 _READERS = {"bucket that yields (ours)": _yielding_reader, "SDK's adaptive mode": _adaptive_reader}
@@ -70,13 +78,13 @@ def drain(
     """Read all contacts by as many environments as a deployment at this rate has, each a thread of its own here."""
     environments = max(2, math.ceil(rate / 4))
     seeds = make_contacts(contacts)
-    keys = deque(ContactKey(INSTANCE_ID, seed["Id"]) for seed in seeds)
+    contacts_left = deque(Contact.unseen(ContactKey(INSTANCE_ID, seed["Id"])) for seed in seeds)
     failures: list[RetriableError] = []
     with ConnectSimulator(quotas={OPERATION: quota}) as simulator:
         simulator.import_contacts(seeds)
         other = OtherCaller(simulator.url, seeds[0]["Id"], quota=quota)
         readers = [make_reader(simulator.url, rate / environments) for _ in range(environments)]
-        threads = [threading.Thread(target=_read_all, args=(reader, keys, failures)) for reader in readers]
+        threads = [threading.Thread(target=_read_all, args=(reader, contacts_left, failures)) for reader in readers]
         with ExitStack() as stack:
             if with_other:
                 stack.enter_context(other)
@@ -96,21 +104,21 @@ def drain(
     )
 
 
-def _read_all(reader: ReferenceReader, keys: deque[ContactKey], failures: list[RetriableError]) -> None:
+def _read_all(reader: ReferenceReader, waiting: deque[Contact], failures: list[RetriableError]) -> None:
     while True:
         try:
-            key = keys.popleft()
+            contact = waiting.popleft()
         except IndexError:
             return
         try:
-            reader.read(key)
+            reader.read(contact)
         except RetriableError as error:
             failures.append(error)
-            keys.append(key)
+            waiting.append(contact)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all rounds and print the table; with --write it is put into docs/benchmarks.md too."""
+    """Run all rounds and print the table; with --write it is put into docs/decisions/own-pacing.md too."""
     options = _parse(arguments)
     results: dict[tuple[bool, str], list[Drain]] = {}
     processors = ProcessorTime()
@@ -147,14 +155,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.contacts // 3} contacts alone and {options.contacts} with the other caller, {options.rate:g} "
         f"requests a second of a quota of {options.rate * 1.25:g}, {options.rounds} alternating rounds: median (least "
         "to most). Beside the other caller less than 1 is possible: the quota lends what it saved in one second to "
-        f"each of its phases. Processors: {processors}.\n\n{_DECISION}"
+        f"each of its phases. Processors: {processors}."
     )
     print(f"{body}\n\n{note}")
     if options.write:
         rate = f"{options.rate:g}"
         command = f"python -m benchmarks.pacing --contacts {options.contacts} --rate {rate} --rounds {options.rounds}"
-        title = f"Pacing against the SDK's adaptive mode, {rate} requests a second"
-        write_section(f"pacing {rate}", title=title, command=f"{command} --write", body=f"{body}\n\n{note}")
+        write_section(
+            f"pacing {rate}",
+            title=f"At {rate} requests a second",
+            command=f"{command} --write",
+            body=f"{body}\n\n{note}",
+            file=DOCUMENT,
+        )
     return 0
 
 
@@ -180,7 +193,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=float, default=40, help="requests a second that are ours (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="of each drain (%(default)s)")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md too")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/decisions/own-pacing.md too")
     return parser.parse_args(arguments)
 
 

@@ -20,7 +20,6 @@ from benchmarks.prices import (
     PUTS,
     QUEUE_REQUESTS,
     READ_UNITS,
-    TRACES,
     WRITE_UNITS,
 )
 
@@ -112,7 +111,7 @@ _PARTS = {
     "Lambda": (GB_SECONDS, INVOCATIONS),
     "S3": (PUTS,),
     "SQS": (QUEUE_REQUESTS, POLLS),
-    "logs and traces": (LOG_BYTES, TRACES),
+    "logs": (LOG_BYTES,),
     "metrics and key": (METRIC_MONTHS, KEY_MONTHS, KEY_REQUESTS),
 }
 

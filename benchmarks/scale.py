@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
-from benchmarks.prices import LOG_BYTES, TRACES, price, sampled_traces, used_by_the_month
+from benchmarks.prices import LOG_BYTES, price, used_by_the_month
 from benchmarks.report import table, write_section
 from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, SIX_TYPES
@@ -61,9 +61,10 @@ SHAPE = (
 _HOUR = 3600.0
 MORNING = (8, 12)
 # What the function writes, counted by `benchmarks.cost`.
-_CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES = 690, 925
+_CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES = 715, 925
 _CAMPAIGN = (10.5 * _HOUR, 600.0, 5000)
 _OUTAGE = (10 * _HOUR, 11 * _HOUR)
+_WINDOWS = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,14 @@ class Scenario:
     """Calls a contact: two for all types, one for six or fewer."""
     hours: tuple[int, int] = (0, 24)
     """What is simulated of the day; until the last contact is captured if it is all of it."""
+    window: float | None = None
+    """Seconds of the batching window, if not what is deployed."""
 
     @property
     def name(self) -> str:
         """Return a name for files and progress."""
-        return f"{self.kind}-{self.contacts}-{self.quota:g}-{self.calls}"
+        name = f"{self.kind}-{self.contacts}-{self.quota:g}-{self.calls}"
+        return name if self.window is None else f"{name}-{self.window:g}"
 
     @property
     def rate(self) -> float:
@@ -111,7 +115,6 @@ class Outcome:
     mean_busy: float
     usage: dict[str, float]
     invocations: int
-    traces: float
     metric_hours: int
     busy_minutes: int
 
@@ -125,7 +128,6 @@ class Outcome:
             days=self.seconds / DAY,
         )
         overheads[LOG_BYTES] = self.contacts * _CONTACT_LOG_BYTES + self.invocations * _INVOCATION_LOG_BYTES
-        overheads[TRACES] = self.traces
         return {name: dollars * 1e6 / self.contacts for name, dollars in price(self.usage | overheads).items()}
 
 
@@ -151,7 +153,13 @@ def scenarios() -> list[Scenario]:
     six = [Scenario(kind="day", contacts=n, quota=q, calls=1) for n, q in ((10**4, 2), (10**5, 5), (10**5, 10))]
     campaign = [Scenario(kind="campaign", contacts=10**4, quota=q) for q in (2, 10, 50)]
     outage = [Scenario(kind="outage", contacts=n, quota=q) for n, q in ((10**4, 2), (10**4, 10), (10**5, 50))]
-    every = [*small, *large, *largest, *six, trimmed, *campaign, *outage]
+    windows = [
+        Scenario(kind="window", contacts=n, quota=10, calls=calls, window=window)
+        for n in (10**3, 10**4, 10**5)
+        for calls in (2, 1)
+        for window in _WINDOWS
+    ]
+    every = [*small, *large, *largest, *six, trimmed, *campaign, *outage, *windows]
     return sorted(every, key=lambda one: -one.contacts)
 
 
@@ -175,6 +183,8 @@ def completions(scenario: Scenario) -> list[float]:
 def run(scenario: Scenario, deployment: Deployment, latency: Latency | None = None) -> Outcome:
     """Simulate the scenario until its last contact is captured."""
     gc.disable()  # the simulation makes no cycles worth collecting, and a million contacts many objects
+    if scenario.window is not None:
+        deployment = deployment._replace(window_seconds=scenario.window)
     plan = Plan(
         deployment=deployment,
         quota=scenario.quota,
@@ -203,7 +213,6 @@ def summarize(scenario: Scenario, figures: Figures) -> Outcome:
         mean_busy=figures.billed_seconds / (figures.ended_at - scenario.hours[0] * _HOUR),
         usage=figures.usage,
         invocations=len(figures.batches),
-        traces=sampled_traces(figures.invoked_at),
         metric_hours=len(figures.metric_hours),
         busy_minutes=sum(map(bool, figures.busy)),
     )
@@ -295,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{number}/{len(futures)} {outcome.scenario.name}, {elapsed:.0f} s: {' | '.join(row(outcome))}"
             )
     body = _describe(outcomes)
-    print(body)
+    print(body, _describe_windows(outcomes), sep="\n\n")
     if options.write:
         _write(outcomes, body)
     return 0
@@ -321,8 +330,38 @@ def _describe(outcomes: dict[str, Outcome]) -> str:
     return "\n\n".join(parts)
 
 
+_WINDOW_HEADER = ["contacts a day", "calls a contact", "", *(f"{window:g} s" for window in _WINDOWS)]
+
+
+def _describe_windows(outcomes: dict[str, Outcome]) -> str:
+    days = dict.fromkeys((one.contacts, one.calls) for one in scenarios() if one.kind == "window")
+    rows = []
+    for contacts, calls in sorted(days, key=lambda day: (day[0], -day[1])):
+        names = [
+            Scenario(kind="window", contacts=contacts, quota=10, calls=calls, window=window).name for window in _WINDOWS
+        ]
+        if any(name not in outcomes for name in names):
+            continue
+        by_window = [outcomes[name] for name in names]
+        lines = {
+            "p50 / p99": [f"{one.p50:.1f} / {one.p99:.1f} s" for one in by_window],
+            "contacts a batch": [f"{one.mean_batch:.1f}" for one in by_window],
+            "USD a million": [f"{sum(one.cost.values()):.2f}" for one in by_window],
+            "USD a month": [f"{sum(one.cost.values()) * contacts * 30 / 1e6:.2f}" for one in by_window],
+        }
+        rows += [[f"{contacts:,}", str(calls), what, *cells] for what, cells in lines.items()]
+    return table(_WINDOW_HEADER, rows)
+
+
 def _write(outcomes: dict[str, Outcome], body: str) -> None:
     write_section("scale", title="The figures", command="python -m benchmarks.scale --write", body=body, file=DOCUMENT)
+    write_section(
+        "windows",
+        title="What a longer batching window would cost and save",
+        command="python -m benchmarks.scale --write",
+        body=_describe_windows(outcomes),
+        file=DOCUMENT,
+    )
     plot_waits(_of(outcomes, "day"), DOCUMENT.parent / "scale-waits.png")
     plot_backlogs(outcomes, DOCUMENT.parent / "scale-backlog.png")
     plot_costs(_of(outcomes, "day"), DOCUMENT.parent / "scale-cost.png")

@@ -6,7 +6,6 @@
 import base64
 import ipaddress
 import json
-import re
 import ssl
 import threading
 import zlib
@@ -24,21 +23,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-Item = dict[str, dict[str, Any]]
+from benchmarks.prices import Usage
+from benchmarks.stand_ins import RefusedError, Table, list_references
+from contact_references.model.reference import PRODUCED_TYPES
 
 _KINDS = ("Url", "Attachment", "String", "EmailMessage", "Number", "ContactAnalysis", "Date", "Email")
 _VALUES = {"Number": "12.50", "Date": "2026-03-02", "Email": "agent@example.com", "EmailMessage": None}
-_TYPES = {kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind).upper() for kind in _KINDS}
-_ENTERED = {"URL", "NUMBER", "STRING", "DATE", "EMAIL"}
-
-
-class RefusedError(Exception):
-    """What the service would refuse, with its error code."""
-
-    def __init__(self, code: str, status: int = 400) -> None:
-        super().__init__(code)
-        self.code = code
-        self.status = status
 
 
 class Services:
@@ -46,7 +36,7 @@ class Services:
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
-        self._items: dict[tuple[str, str], Item] = {}
+        self._table = Table(Usage())
         self._lock = threading.Lock()
         self._folder = TemporaryDirectory()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -81,7 +71,7 @@ class Services:
         """Forget all items and calls."""
         with self._lock:
             self.calls.clear()
-            self._items.clear()
+            self._table = Table(Usage())
 
     def answer(self, method: str, path: str, target: str, body: bytes) -> dict[str, Any]:
         """Return what the service that a signed request is for answers; raises RefusedError."""
@@ -94,43 +84,9 @@ class Services:
                 self.calls["PutObject"] += 1
                 return _put_object(body)
             self.calls[operation] += 1
-            operations: dict[str, Callable[[Any], dict[str, Any]]] = {
-                "BatchGetItem": self._batch_get_item,
-                "PutItem": self._put_item,
-                "TransactWriteItems": self._transact_write_items,
-            }
-            if operation not in operations or not target.startswith("DynamoDB_20120810."):
-                raise RefusedError("UnknownOperationException")
-            return operations[operation](json.loads(body))
-
-    def _batch_get_item(self, request: Any) -> dict[str, Any]:
-        [(table, wanted)] = request["RequestItems"].items()
-        keys = [_key(key) for key in wanted["Keys"]]
-        if not 0 < len(keys) <= 100 or len(set(keys)) < len(keys):
-            raise RefusedError("ValidationException")
-        return {"Responses": {table: [self._items[key] for key in keys if key in self._items]}, "UnprocessedKeys": {}}
-
-    def _put_item(self, request: Any) -> dict[str, Any]:
-        if not self._may_put(request):
-            raise RefusedError("ConditionalCheckFailedException")
-        self._items[_key(request["Item"])] = request["Item"]
-        return {}
-
-    def _transact_write_items(self, request: Any) -> dict[str, Any]:
-        puts = [change["Put"] for change in request["TransactItems"]]  # the first captures delete and check nothing
-        keys = {_key(put["Item"]) for put in puts}
-        if not 0 < len(puts) <= 100 or len(keys) < len(puts):
-            raise RefusedError("ValidationException")
-        if not all(map(self._may_put, puts)):
-            raise RefusedError("TransactionCanceledException")
-        self._items.update({_key(put["Item"]): put["Item"] for put in puts})
-        return {}
-
-    def _may_put(self, put: Any) -> bool:
-        condition = put.get("ConditionExpression")
-        if condition not in (None, "attribute_not_exists(pk)"):
-            raise RefusedError("ValidationException")  # real, but not simulated
-        return condition is None or _key(put["Item"]) not in self._items
+            if not target.startswith("DynamoDB_20120810."):
+                raise RefusedError("UnknownOperationException", operation)
+            return self._table.call(operation, json.loads(body))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         services = self
@@ -153,11 +109,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         try:
             if not self.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
-                raise RefusedError("MissingAuthenticationToken", 403)
+                raise RefusedError("MissingAuthenticationToken", self.command, 403)
             answer = self.answer(self.command, self.path, self.headers.get("x-amz-target", ""), body)
             status = 200
         except RefusedError as refusal:
-            answer, status = {"__type": refusal.code}, refusal.status
+            # What a refused condition met is in the answer too.
+            answer = {"__type": refusal.response["Error"]["Code"], **refusal.response}
+            status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
+        except NotImplementedError:
+            answer, status = {"__type": "UnknownOperationException"}, 400
         content = b"" if self.command == "PUT" else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-type", "application/x-amz-json-1.0")
@@ -200,18 +160,15 @@ def contact_id(references: int, serial: int) -> str:
 def _list_references(path: str) -> dict[str, Any]:
     address = urlsplit(path)
     types = parse_qs(address.query).get("referenceTypes", [])
-    if not 0 < len(types) <= 6:
-        raise RefusedError("InvalidRequestException")
     count = int(address.path.rpartition("/")[2].partition("-")[0])
-    kinds = [_KINDS[number % len(_KINDS)] for number in range(count)]
-    members = [_reference(kind, number) for number, kind in enumerate(kinds) if _TYPES[kind] in types]
-    return {"ReferenceSummaryList": members}
+    members = [_reference(_KINDS[number % len(_KINDS)], number) for number in range(count)]
+    return {"ReferenceSummaryList": list_references(members, {"ReferenceTypes": types})["ReferenceSummaryList"]}
 
 
 def _reference(kind: str, number: int) -> dict[str, Any]:
     value = _VALUES.get(kind, f"https://crm.example.com/{number}")
     content = {"Name": f"Reference {number}", **({} if value is None else {"Value": value})}
-    if _TYPES[kind] not in _ENTERED:
+    if kind in PRODUCED_TYPES:
         content["Arn"] = f"arn:aws:connect:us-east-1:111122223333:instance/i/contact/c/{kind}/{number}"
     if kind in {"Attachment", "ContactAnalysis"}:
         content["Status"] = "AVAILABLE"
@@ -224,15 +181,8 @@ def _put_object(body: bytes) -> dict[str, Any]:
     content, trailer = rest[: int(size, 16)], rest[int(size, 16) :]
     checksum = base64.b64encode(zlib.crc32(content).to_bytes(4, "big"))
     if not content.startswith(b"\x1f\x8b") or trailer.split() != [b"0", b"x-amz-checksum-crc32:" + checksum]:
-        raise RefusedError("BadDigest")
+        raise RefusedError("BadDigest", "PutObject")
     return {}
-
-
-def _key(item: Item) -> tuple[str, str]:
-    try:
-        return item["pk"]["S"], item["sk"]["S"]
-    except KeyError:
-        raise RefusedError("ValidationException") from None
 
 
 def _tls(folder: Path) -> ssl.SSLContext:

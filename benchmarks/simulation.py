@@ -19,7 +19,7 @@ import io
 import json
 import random
 from array import array
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -30,16 +30,12 @@ from aws_lambda_powertools import Logger
 
 from benchmarks.prices import GB_SECONDS, INVOCATIONS, QUEUE_REQUESTS, Usage
 from benchmarks.stand_ins import Clients, RefusedError
-from contact_references.batch import Capturer
-from contact_references.connect import ReferenceReader
-from contact_references.contact import Scope
-from contact_references.intake import Intake
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from contact_references.queue import CaptureQueue, Message
-from contact_references.report import Report
-from contact_references.timestamps import format_time
+from benchmarks.wiring import Environment, start_environment
+from contact_references.aws.capture_queue import Message
+from contact_references.aws.pacing import TokenBucket
+from contact_references.model.contact import Scope
+from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
+from contact_references.model.timestamps import format_time
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = 86400.0
@@ -139,23 +135,21 @@ class Figures:
 
 
 class _Letter:
-    """A message on the queue."""
+    """A message on the queue: a contact's completion by its number, or one that was sent."""
 
-    __slots__ = ("number", "receives", "visible_at")
+    __slots__ = ("body", "number", "receives", "visible_at")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, body: str | None = None) -> None:
         self.number = number
+        self.body = body
         self.receives = 0
         self.visible_at = 0.0
 
 
-class _Environment(NamedTuple):
-    """An execution environment: what the function keeps from one invocation to the next."""
+class _Running(NamedTuple):
+    """An execution environment, and since when it has been idle."""
 
-    bucket: TokenBucket
-    reader: ReferenceReader
-    intake: Intake
-    report: Report
+    parts: Environment
     idle_since: list[float]
 
 
@@ -164,10 +158,12 @@ def simulate(plan: Plan, completions: Sequence[float], *, until: float | None = 
 
     The same plan and completions give the same figures.
     """
-    return _World(plan, completions).run(until)
+    return World(plan, completions).run(until)
 
 
-class _World:
+class World:
+    """The deployed system while contacts complete. Others may send messages too, and look at the table."""
+
     def __init__(self, plan: Plan, completions: Sequence[float]) -> None:
         self._plan = plan
         self._completions = completions
@@ -175,13 +171,16 @@ class _World:
         self._queue: simpy.Store = simpy.Store(self._simpy)
         self._full_batch = self._simpy.event()
         self._in_batch: dict[str, _Letter] = {}
-        self._warm: list[_Environment] = []
+        self._warm: list[_Running] = []
         self._busy = 0
         self._unfinished = len(completions)
         self._arrived = 0
         self._done = self._simpy.event()
         self._served: dict[int, int] = {}
         self._now = 0.0  # where the environment at work is, ahead of SimPy's time
+        self._sent = 0
+        self.keeps_items = False
+        self.on_other_capture: Callable[[float], None] = lambda _: None
         self._figures = Figures(contacts=len(completions))
         urls = [{"Name": f"CRM {n}", "Value": f"https://crm.example.com/{n}"} for n in range(plan.references)]
         members = [{"Url": url} for url in urls]
@@ -196,6 +195,7 @@ class _World:
         self._logger = Logger(service="simulation", level="CRITICAL", stream=io.StringIO())
 
     def run(self, until: float | None) -> Figures:
+        """Run until every completed contact is captured, or `until` has come."""
         random.seed(self._plan.seed)  # the queue's back-off draws from it
         self._simpy.process(self._complete())
         self._simpy.process(self._sample())
@@ -206,6 +206,27 @@ class _World:
         self._figures.ended_at = self._simpy.now
         self._figures.captured = len(self._figures.waits)
         return self._figures
+
+    @property
+    def environment(self) -> simpy.Environment:
+        """Where processes of others may be added."""
+        return self._simpy
+
+    @property
+    def clients(self) -> Clients:
+        """What the function sees of AWS, for others that use the same table; their calls take no time."""
+        return self._clients
+
+    def count_waiting(self) -> int:
+        """Return how many messages wait to be received."""
+        return len(self._queue.items)
+
+    def send(self, body: str, at: float) -> None:
+        """Put a message on the queue that shows at a second to come; `on_other_capture` is told of its capture."""
+        self._sent += 1
+        letter = _Letter(-self._sent, body)
+        letter.visible_at = at
+        self._simpy.process(self._show_later(letter))
 
     def _complete(self) -> _Process:
         for number, moment in enumerate(self._completions):
@@ -286,7 +307,7 @@ class _World:
             else:
                 self._finish(letter)
 
-    def _capture(self, environment: _Environment, batch: list[_Letter]) -> set[str]:
+    def _capture(self, environment: _Running, batch: list[_Letter]) -> set[str]:
         """Invoke the function's code; return the messages that it hands back."""
         deadline = self._now + self._plan.deployment.timeout_seconds
         self._in_batch = {str(letter.number): letter for letter in batch}
@@ -295,7 +316,7 @@ class _World:
             letter.receives += 1
             letter.visible_at = hidden_until
         self._pass(self._plan.latency.invocation)
-        bucket, reader, intake, report, _ = environment
+        bucket, reader, _, _, intake, report = environment.parts
         calls, throttled = reader.calls, reader.throttled_calls
         bucket.wake()
         failed = intake.take_messages(
@@ -310,12 +331,15 @@ class _World:
         return set(failed)
 
     def _finish(self, letter: _Letter) -> None:
-        self._clients.table.forget(f"{INSTANCE_ARN.rpartition('/')[2]}#{_contact_id(letter.number)}")
+        if letter.body is not None:
+            return
+        if not self.keeps_items:
+            self._clients.table.forget(f"{INSTANCE_ARN.rpartition('/')[2]}#{live_id(letter.number)}")
         self._unfinished -= 1
         if not self._unfinished:
             self._done.succeed()
 
-    def _take_environment(self) -> _Environment:
+    def _take_environment(self) -> _Running:
         latency = self._plan.latency
         if self._warm and self._simpy.now - self._warm[-1].idle_since[0] <= latency.kept_warm:
             return self._warm.pop()
@@ -323,29 +347,24 @@ class _World:
         self._pass(latency.cold_start)
         return self._start_environment()
 
-    def _start_environment(self) -> _Environment:
-        bucket = TokenBucket(self._plan.deployment.requests_per_second, clock=lambda: self._now, sleep=self._pass)
-        clients = self._clients
-        reader = ReferenceReader(clients.connect, reference_types=self._plan.reference_types, bucket=bucket)
-        capturer = Capturer(
-            reader=reader,
-            ledger=Ledger(clients.dynamodb, "ledger"),
-            lake=Lake(clients.s3, "lake"),
-            clock=lambda: MIDNIGHT + timedelta(seconds=self._now),
+    def _start_environment(self) -> _Running:
+        parts = start_environment(
+            self._clients,
+            type_lists=TypeLists({OTHER_CHANNELS: tuple(self._plan.reference_types)}),
+            bucket=TokenBucket(self._plan.deployment.requests_per_second, clock=lambda: self._now, sleep=self._pass),
+            logger=self._logger,
+            metrics=SimpleNamespace(add_metric=self._note_metric),
+            clock=self._tell_time,
+            sleep=self._pass,
         )
-        metrics: Any = SimpleNamespace(add_metric=self._note_metric)
-        report = Report(self._logger, metrics)
-        intake = Intake(
-            capturer=capturer,
-            queue=CaptureQueue(clients.sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
-            report=report,
-            completion_types=frozenset({"COMPLETED"}),
-        )
-        return _Environment(bucket, reader, intake, report, [0.0])
+        return _Running(parts, [0.0])
+
+    def _tell_time(self) -> datetime:
+        return MIDNIGHT + timedelta(seconds=self._now)
 
     def _message(self, letter: _Letter) -> Message:
-        event = contact_event(
-            _contact_id(letter.number),
+        event = letter.body or contact_event(
+            live_id(letter.number),
             completed=MIDNIGHT + timedelta(seconds=self._completions[letter.number]),
             event_id=str(letter.number),
         )
@@ -373,8 +392,12 @@ class _World:
         self._served[second] = self._served.get(second, 0) + 1
 
     def _note_put(self, item: dict[str, dict[str, Any]]) -> None:
-        if item["sk"]["S"] == "CONTACT" and item["capture_state"]["S"] == "complete":
-            number = int(item["contact_id"]["S"].rpartition("-")[2])
+        if item["sk"]["S"] == "CONTACT":
+            contact_id = item["contact_id"]["S"]
+            number = int(contact_id.rpartition("-")[2])
+            if contact_id != live_id(number):
+                self.on_other_capture(self._now)
+                return
             self._figures.waits.append(self._now - self._completions[number])
 
     def _note_metric(self, name: str, *_: object) -> None:
@@ -396,9 +419,10 @@ def contact_event(
     completed: datetime,
     event_id: str,
     instance_arn: str = INSTANCE_ARN,
+    is_analyzed: bool = False,
 ) -> str:
-    """Return the event of a contact's completion, as a message's body."""
-    detail = {
+    """Return the event of a contact's completion, as a message's body; `is_analyzed` says that Contact Lens is on."""
+    detail: dict[str, Any] = {
         "eventType": "COMPLETED",
         "contactId": contact_id,
         "instanceArn": instance_arn,
@@ -406,10 +430,13 @@ def contact_event(
         "initiationMethod": "INBOUND",
         "disconnectTimestamp": format_time(completed),
     }
+    if is_analyzed:
+        detail["contactLens"] = {"conversationalAnalytics": {"configuration": {"enabled": True}}}
     kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
     time = completed.strftime("%Y-%m-%dT%H:%M:%SZ")
     return json.dumps(kind | {"id": event_id, "time": time, "detail": detail})
 
 
-def _contact_id(number: int) -> str:
+def live_id(number: int) -> str:
+    """Return the id of the contact that completes at this place of the list."""
     return f"00000000-0000-4000-8000-{number:012}"

@@ -7,14 +7,14 @@ in their place (`Clients`). The table counts the units that the service would bi
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from benchmarks.prices import INDEX_UNITS, PUTS, QUEUE_REQUESTS, READ_UNITS, WRITE_UNITS, Usage
-from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES
+from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 
 Item = dict[str, dict[str, Any]]
 Key = tuple[str, str]
@@ -31,8 +31,12 @@ class RefusedError(ClientError):
         super().__init__(answer, operation)
 
 
-class CanceledError(RefusedError):
-    """A transaction was canceled: of what it asked for, nothing was done."""
+class ConditionFailedError(RefusedError):
+    """The item is not what a write's condition asks for."""
+
+    def __init__(self, operation: str, item: Item | None = None) -> None:
+        more = {} if item is None else {"Item": item}
+        super().__init__("ConditionalCheckFailedException", operation, 400, **more)
 
 
 class Index(NamedTuple):
@@ -44,49 +48,54 @@ class Index(NamedTuple):
 
 
 INDEXES = {
-    "by_value": Index("value_key", "completed_at", has_all_attributes=True),
-    "by_due": Index("settle_state", "look_again_at", has_all_attributes=False),
+    "by_value": Index("value_key", "value_at", has_all_attributes=True),
+    "by_due": Index("due_key", "due_at", has_all_attributes=False),
 }
+_LONGEST_PARTITION_KEY, _LONGEST_SORT_KEY = 2048, 1024
+_LARGEST_ITEM, _LARGEST_REQUEST = 400 * 1024, 16 << 20
+_ROWS_A_REQUEST = 25
+_DUE_ENTRY_BYTES = 150
 
 
 class Table:
     """The calls that ledgers make, with the service's refusals, and the units that they cost in `usage`.
 
-    On-demand units: a write is 1 for each KB of the item, of the larger one of old and new, twice that in a
-    transaction; an index is written where its entry changes, once more if its key does. That a transaction does not
-    double an index's units is inferred: indexes follow asynchronously.
+    On-demand units: a write is 1 for each KB of the item, of the larger one of old and new, whether its condition holds
+    or not; an index is written where its entry changes, once more if its key does.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
         self._items: dict[str, dict[str, Item]] = {}
+        self._due: dict[str, dict[Key, str]] = {}
         self.on_put: Callable[[Item], None] = lambda _: None
 
     def forget(self, partition_key: str) -> None:
         """Drop a partition that nobody will ask for again: no service does that, but memory stays flat."""
-        self._items.pop(partition_key, None)
+        for sort_key, item in self._items.pop(partition_key, {}).items():
+            if "due_key" in item:
+                del self._due[item["due_key"]["S"]][partition_key, sort_key]
 
     def call(self, operation: str, parameters: Parameters) -> dict[str, Any]:
         """Do what one operation asks for; raises RefusedError as the service does."""
         match operation:
             case "BatchGetItem":
                 return self._batch_get(parameters)
+            case "BatchWriteItem":
+                return self._batch_write(parameters)
+            case "PutItem":
+                return self._put_item(parameters)
             case "Query":
                 return self._query(parameters)
-            case "PutItem":
-                self._write([{"Put": parameters}], operation, factor=1)
             case "UpdateItem":
-                self._update(parameters)
-            case "TransactWriteItems":
-                self._write(parameters["TransactItems"], operation, factor=2)
+                return self._update_item(parameters)
             case _:
                 raise NotImplementedError(operation)
-        return {}
 
     def _batch_get(self, parameters: Parameters) -> dict[str, Any]:
         [(table, request)] = parameters["RequestItems"].items()
-        keys = [_key(key) for key in request["Keys"]]
+        keys = [_key(key, "BatchGetItem") for key in request["Keys"]]
         if not 0 < len(set(keys)) == len(keys) <= 100:
             raise RefusedError("ValidationException", "BatchGetItem")
         found = [item for pk, sk in keys if (item := self._items.get(pk, {}).get(sk))]
@@ -94,63 +103,133 @@ class Table:
         self._usage.add(READ_UNITS, units if request.get("ConsistentRead") else units / 2)
         return {"Responses": {table: found}, "UnprocessedKeys": {}}
 
+    def _batch_write(self, parameters: Parameters) -> dict[str, Any]:
+        operation = "BatchWriteItem"
+        [(_, requests)] = parameters["RequestItems"].items()
+        puts = [request["PutRequest"]["Item"] for request in requests if "PutRequest" in request]
+        deletes = [
+            _key(request["DeleteRequest"]["Key"], operation) for request in requests if "PutRequest" not in request
+        ]
+        sizes = [_checked_size(item, operation) for item in puts]
+        keys = [_key(item, operation) for item in puts] + deletes
+        if not 0 < len(set(keys)) == len(keys) <= _ROWS_A_REQUEST or sum(sizes) > _LARGEST_REQUEST:
+            raise RefusedError("ValidationException", operation)
+        for item in puts:
+            self._put(item)
+        for pk, sk in deletes:
+            self._count(self._items.get(pk, {}).pop(sk, None), None)  # rows, which are never due
+        return {"UnprocessedItems": {}}
+
+    def _put_item(self, parameters: Parameters) -> dict[str, Any]:
+        item = parameters["Item"]
+        _checked_size(item, "PutItem")
+        self._check_condition(_key(item, "PutItem"), item, parameters, "PutItem")
+        self._put(item)
+        return {}
+
+    def _update_item(self, parameters: Parameters) -> dict[str, Any]:
+        pk, sk = key = _key(parameters["Key"], "UpdateItem")
+        old = self._items.get(pk, {}).get(sk)
+        self._check_condition(key, old, parameters, "UpdateItem")
+        item = update(old or parameters["Key"], parameters)
+        _checked_size(item, "UpdateItem")
+        self._put(item)
+        return {"Attributes": item} if parameters.get("ReturnValues") == "ALL_NEW" else {}
+
+    def _check_condition(self, key: Key, new: Item | None, parameters: Parameters, operation: str) -> None:
+        pk, sk = key
+        old = self._items.get(pk, {}).get(sk)
+        if holds(old, parameters):
+            return
+        self._usage.add(WRITE_UNITS, max(_write_units(old), _write_units(new)))
+        is_asked_for = parameters.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+        raise ConditionFailedError(operation, old if is_asked_for else None)
+
     def _query(self, parameters: Parameters) -> dict[str, Any]:
+        values = parameters["ExpressionAttributeValues"]
+        if parameters.get("IndexName") == "by_due":
+            return self._query_due(values[":key"]["S"], values.get(":until", {}).get("S"), parameters)
         if parameters["KeyConditionExpression"] != "pk = :pk AND begins_with(sk, :rows)":
             raise NotImplementedError(parameters["KeyConditionExpression"])
-        values = parameters["ExpressionAttributeValues"]
         rows = self._items.get(values[":pk"]["S"], {})
         found = [rows[sk] for sk in sorted(rows) if sk.startswith(values[":rows"]["S"])]
         self._usage.add(READ_UNITS, max(1, math.ceil(sum(map(item_size, found)) / 4096)))
         return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
 
-    def _update(self, parameters: Parameters) -> None:
-        pk, sk = _key(parameters["Key"])
-        values = parameters["ExpressionAttributeValues"]
-        sets, _, removes = parameters["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
-        changes = {name: values[value] for name, value in re.findall(r"(\w+) = (:\w+)", sets)}
-        old = self._items.get(pk, {}).get(sk)
-        if old is None or not _holds(old, parameters):
-            self._usage.add(WRITE_UNITS, 1)
-            raise RefusedError("ConditionalCheckFailedException", "UpdateItem")
-        gone = removes.split(", ")
-        self._put({name: value for name, value in (old | changes).items() if name not in gone}, factor=1)
+    def _query_due(self, due_key: str, until: str | None, parameters: Parameters) -> dict[str, Any]:
+        due = sorted(
+            (due_at, key) for key, due_at in self._due.get(due_key, {}).items() if until is None or due_at <= until
+        )
+        self._usage.add(READ_UNITS, max(0.5, len(due) * _DUE_ENTRY_BYTES / 8192))
+        if parameters.get("Select") == "COUNT":
+            return {"Count": len(due)}
+        ordered = due if parameters.get("ScanIndexForward", True) else due[::-1]
+        return {"Items": [{"pk": {"S": pk}, "sk": {"S": sk}} for _, (pk, sk) in ordered]}
 
-    def _write(self, actions: Sequence[Parameters], operation: str, *, factor: int) -> None:
-        keys = [_key(of.get("Key") or of["Item"]) for action in actions for of in action.values()]
-        sizes = [item_size(action["Put"]["Item"]) for action in actions if "Put" in action]
-        if len(set(keys)) < len(keys) or len(keys) > 100 or max(sizes, default=0) > 400 * 1024 or sum(sizes) > 4 << 20:
-            raise RefusedError("ValidationException", operation)
-        held = [
-            _holds(self._items.get(pk, {}).get(sk), of)
-            for (pk, sk), action in zip(keys, actions, strict=True)
-            for of in action.values()
-        ]
-        if not all(held):
-            self._usage.add(WRITE_UNITS, factor * len(actions))
-            if operation == "PutItem":
-                raise RefusedError("ConditionalCheckFailedException", operation)
-            reasons = [{"Code": "None" if is_held else "ConditionalCheckFailed"} for is_held in held]
-            raise CanceledError("TransactionCanceledException", operation, CancellationReasons=reasons)
-        for (pk, sk), action in zip(keys, actions, strict=True):
-            if "Put" in action:
-                self._put(action["Put"]["Item"], factor=factor)
-            elif "Delete" in action:
-                old = self._items.get(pk, {}).pop(sk, None)
-                self._count(old, None, factor)
-            else:
-                self._usage.add(WRITE_UNITS, factor)
-
-    def _put(self, item: Item, *, factor: int) -> None:
-        pk, sk = _key(item)
+    def _put(self, item: Item) -> None:
+        pk, sk = key = _key(item, "PutItem")
         rows = self._items.setdefault(pk, {})
-        self._count(rows.get(sk), item, factor)
+        old = rows.get(sk)
+        self._count(old, item)
         rows[sk] = item
+        if old is not None and "due_key" in old:
+            del self._due[old["due_key"]["S"]][key]
+        if "due_key" in item:
+            self._due.setdefault(item["due_key"]["S"], {})[key] = item["due_at"]["S"]
         self.on_put(item)
 
-    def _count(self, old: Item | None, new: Item | None, factor: int) -> None:
-        self._usage.add(WRITE_UNITS, factor * max(_write_units(old), _write_units(new)))
+    def _count(self, old: Item | None, new: Item | None) -> None:
+        self._usage.add(WRITE_UNITS, max(_write_units(old), _write_units(new)))
         for index in INDEXES.values():
             self._usage.add(INDEX_UNITS, _index_units(index, old, new))
+
+
+def update(item: Item, parameters: Parameters) -> Item:
+    """Return the item as an UpdateExpression of the kinds that the ledger uses makes it.
+
+    Raises RefusedError for values that no expression names, as the service does, and NotImplementedError for others.
+
+    >>> expression = "SET a = :a, b = if_not_exists(b, :a) REMOVE c ADD n :one"
+    >>> values = {":a": {"S": "new"}, ":one": {"N": "1"}}
+    >>> old = {"b": {"S": "old"}, "c": {"S": "gone"}, "n": {"N": "2"}}
+    >>> update(old, {"UpdateExpression": expression, "ExpressionAttributeValues": values})
+    {'b': {'S': 'old'}, 'n': {'N': '3'}, 'a': {'S': 'new'}}
+    """
+    values = parameters["ExpressionAttributeValues"]
+    expressions = (parameters["UpdateExpression"], parameters.get("ConditionExpression", ""))
+    if {name for text in expressions for name in re.findall(r":\w+", text)} != values.keys():
+        raise RefusedError("ValidationException", "UpdateItem")
+    changed = dict(item)
+    _, *clauses = re.split(r"\s*\b(SET|REMOVE|ADD)\s+", expressions[0])
+    for kind, actions in zip(clauses[::2], clauses[1::2], strict=True):
+        for action in re.split(r",\s*(?![^(]*\))", actions):
+            match kind, re.split(r"[\s=(),]+", action.rstrip(")")):
+                case "SET", [name, value]:
+                    changed[name] = values[value]
+                case "SET", [name, "if_not_exists", held, value]:
+                    changed[name] = item.get(held, values[value])
+                case "REMOVE", [name]:
+                    changed.pop(name, None)
+                case "ADD", [name, value]:
+                    number = int(item.get(name, {"N": "0"})["N"]) + int(values[value]["N"])
+                    changed[name] = {"N": str(number)}
+                case _:
+                    raise NotImplementedError(action)
+    return changed
+
+
+def _checked_size(item: Item, operation: str) -> int:
+    """Return an item's size in bytes; raises RefusedError if it or one of its keys is not what the service takes."""
+    size = item_size(item)
+    keys = {"pk": _LONGEST_PARTITION_KEY, "sk": _LONGEST_SORT_KEY}
+    for index in INDEXES.values():
+        keys |= {index.partition_key: _LONGEST_PARTITION_KEY, index.sort_key: _LONGEST_SORT_KEY}
+    for name, longest in keys.items():
+        if name in item and not 0 < len(item[name].get("S", "").encode()) <= longest:
+            raise RefusedError("ValidationException", operation)
+    if size > _LARGEST_ITEM:
+        raise RefusedError("ValidationException", operation)
+    return size
 
 
 def item_size(item: Mapping[str, Mapping[str, Any]]) -> int:
@@ -198,19 +277,43 @@ def _entry(index: Index, item: Item | None) -> Item | None:
     return {name: item[name] for name in ("pk", "sk", index.partition_key, index.sort_key)}
 
 
-def _key(item: Mapping[str, Any]) -> Key:
-    return item["pk"]["S"], item["sk"]["S"]
+def _key(item: Mapping[str, Any], operation: str) -> Key:
+    try:
+        return item["pk"]["S"], item["sk"]["S"]
+    except KeyError:
+        raise RefusedError("ValidationException", operation) from None
 
 
-def _holds(item: Item | None, action: Parameters) -> bool:
-    expression = action.get("ConditionExpression")
-    if expression is None or expression == "attribute_not_exists(pk)":
-        return expression is None or item is None
-    values = action["ExpressionAttributeValues"]
-    terms = [re.fullmatch(r"(\w+) = (:\w+)", term) for term in expression.split(" AND ")]
-    if not all(terms):
-        raise NotImplementedError(expression)
-    return item is not None and all(item.get(term[1]) == values[term[2]] for term in terms if term)
+def holds(item: Item | None, parameters: Parameters) -> bool:
+    """Whether a write's condition holds of the item that is there, if any.
+
+    >>> condition = {
+    ...     "ConditionExpression": "attribute_not_exists(pk) OR a = :a AND b <= :b",
+    ...     "ExpressionAttributeValues": {":a": {"S": "1"}, ":b": {"S": "2"}},
+    ... }
+    >>> items = ({"a": {"S": "1"}, "b": {"S": "2"}}, {"a": {"S": "1"}, "b": {"S": "3"}}, {"a": {"S": "1"}}, None)
+    >>> [holds(item, condition) for item in items]
+    [True, False, False, True]
+    """
+    expression = parameters.get("ConditionExpression")
+    if expression is None:
+        return True
+    values = parameters.get("ExpressionAttributeValues", {})
+    return any(
+        all(_term_holds(item, term, values) for term in every.split(" AND ")) for every in expression.split(" OR ")
+    )
+
+
+def _term_holds(item: Item | None, term: str, values: Mapping[str, Any]) -> bool:
+    if term == "attribute_not_exists(pk)":
+        return item is None
+    parts = re.fullmatch(r"(\w+) (=|<=) (:\w+)", term)
+    if parts is None:
+        raise NotImplementedError(term)
+    name, comparison, value = parts[1], parts[2], values[parts[3]]
+    if item is None or name not in item:
+        return False
+    return bool(item[name] == value if comparison == "=" else item[name]["S"] <= value["S"])
 
 
 def list_references(members: Collection[Mapping[str, Any]], parameters: Parameters) -> dict[str, Any]:
@@ -254,11 +357,11 @@ class Clients:
         )
         self.dynamodb: Any = SimpleNamespace(
             batch_get_item=lambda **of: self._ask_table("BatchGetItem", of),
+            batch_write_item=lambda **of: self._ask_table("BatchWriteItem", of),
             put_item=lambda **of: self._ask_table("PutItem", of),
             update_item=lambda **of: self._ask_table("UpdateItem", of),
-            transact_write_items=lambda **of: self._ask_table("TransactWriteItems", of),
             get_paginator=lambda _: SimpleNamespace(paginate=self._pages),
-            exceptions=SimpleNamespace(TransactionCanceledException=CanceledError),
+            exceptions=SimpleNamespace(ConditionalCheckFailedException=ConditionFailedError),
         )
         self.s3: Any = SimpleNamespace(put_object=self._put_object)
         self.sqs: Any = SimpleNamespace(

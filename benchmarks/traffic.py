@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from contact_references.reference import ENTERED_TYPES, PRODUCED_TYPES
+from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from local.emulator import INSTANCE_ARN, REGION
 
 if TYPE_CHECKING:

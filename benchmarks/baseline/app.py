@@ -40,7 +40,7 @@ class BaselineStack(cdk.Stack):
         table.add_global_secondary_index(
             index_name="by_value",
             partition_key=dynamodb.Attribute(name="value_key", type=dynamodb.AttributeType.STRING),
-            sort_key=dynamodb.Attribute(name="completed_at", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="value_at", type=dynamodb.AttributeType.STRING),
         )
         bucket = s3.Bucket(self, "Bucket", removal_policy=cdk.RemovalPolicy.DESTROY)
         function = lambda_.Function(

@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from uuid import uuid4
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -63,13 +64,14 @@ def capture(event: ContactEvent) -> int:
     detail = event.detail
     captured_at = _format(datetime.now(UTC))
     columns: Record = {
-        "schema_version": 1,
+        "schema_version": 2,
         "instance_id": detail.instance_arn.rpartition("/")[2],
         "contact_id": detail.contact_id,
         "initial_contact_id": detail.initial_contact_id or detail.contact_id,
         "channel": detail.channel,
         "initiation_method": detail.initiation_method,
         "completed_at": _format(detail.disconnect_timestamp or event.time),
+        "capture_id": uuid4().hex,
         "captured_at": captured_at,
     }
     summaries = _list_references(columns["instance_id"], columns["contact_id"])
@@ -136,10 +138,10 @@ def _write_ledger(contact: Record, rows: list[Record], event_id: str) -> None:
         item = {"pk": partition_key, "sk": f"REFERENCE#{row['reference_type']}#{row['reference_id']}", **row}
         if "canonical_value" in row:
             digest = hashlib.sha256(row["canonical_value"].encode()).hexdigest()
-            item["value_key"] = f"{row['reference_type']}#{digest}"
+            item |= {"value_key": f"{row['reference_type']}#{digest}", "value_at": row["completed_at"]}
         table.put_item(Item=item)
-    state = {"capture_state": "complete", "completion_seen": True, "checked_at": contact["captured_at"]}
-    table.put_item(Item={"pk": partition_key, "sk": "CONTACT", **contact, **state, "event_id": event_id})
+    state = {"completion_seen": True, "event_id": event_id, "read_at": contact["captured_at"]}
+    table.put_item(Item={"pk": partition_key, "sk": "CONTACT", **contact, **state})
 
 
 def _write_lake(records: list[Record]) -> None:

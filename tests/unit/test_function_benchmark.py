@@ -10,7 +10,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from benchmarks.function import Line, Sample, describe_line
-from benchmarks.services import RefusedError, Services, contact_id
+from benchmarks.services import Services, contact_id
+from benchmarks.stand_ins import RefusedError
 
 INSTANCE_ID = "12345678-1234-1234-1234-123456789012"
 
@@ -66,7 +67,12 @@ def test_an_operation_that_is_not_simulated_is_refused_and_counted(services: Ser
         ("GET", f"/contact/references/{INSTANCE_ID}/{contact_id(1, 0)}?{'&referenceTypes=URL' * 7}", "", ""),
         ("PUT", "/lake/key", "", "4\r\nrows\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"),
         ("POST", "/", "DynamoDB_20120810.BatchGetItem", {"RequestItems": {"ledger": {"Keys": [item("a")] * 2}}}),
-        ("POST", "/", "DynamoDB_20120810.TransactWriteItems", {"TransactItems": [{"Put": {"Item": item("a")}}] * 2}),
+        (
+            "POST",
+            "/",
+            "DynamoDB_20120810.BatchWriteItem",
+            {"RequestItems": {"ledger": [{"PutRequest": {"Item": item("a")}}] * 2}},
+        ),
         ("POST", "/", "DynamoDB_20120810.PutItem", {"Item": {"pk": {"S": "contact"}}}),
     ],
 )
@@ -85,10 +91,9 @@ def test_a_condition_holds_once(services: Services) -> None:
 
     dynamodb.put_item(**put)
 
-    with pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException):
-        dynamodb.put_item(**put)
-    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
-        dynamodb.transact_write_items(TransactItems=[{"Put": put}])
+    with pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException) as refusal:
+        dynamodb.put_item(**put, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+    assert refusal.value.response["Item"] == item("CONTACT")
 
 
 @pytest.mark.parametrize(("bar", "verdict"), [(0.5, "met"), (0.49, "**missed**")])

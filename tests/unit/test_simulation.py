@@ -1,26 +1,25 @@
 """What stands behind docs/scale.md and the cost: a simulation or a count that is wrong looks like any other."""
 
 import doctest
+import io
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from aws_lambda_powertools import Logger, Metrics
 
-from benchmarks import cost, prices, scale, stand_ins
+from benchmarks import cost, counts, prices, scale, stand_ins
 from benchmarks.prices import INDEX_UNITS, KEY_MONTHS, PRICES, PUTS, READ_UNITS, WRITE_UNITS, Usage, price
 from benchmarks.scale import SHAPE, Scenario, completions
 from benchmarks.simulation import MOST_RECEIVES, Deployment, Figures, Latency, Plan, simulate
-from benchmarks.stand_ins import CanceledError, Clients, RefusedError, list_references
-from contact_references.batch import Capturer
-from contact_references.connect import ReferenceReader
-from contact_references.lake import Lake
-from contact_references.ledger import Ledger
-from contact_references.pacing import TokenBucket
-from tests.unit.conftest import ALL_TYPES, Clock, completion
+from benchmarks.stand_ins import Clients, RefusedError, list_references
+from benchmarks.wiring import start_environment
+from contact_references.aws.pacing import TokenBucket
+from tests.unit.conftest import ALL_LISTS, ALL_TYPES, Clock, completion
 
-INFRASTRUCTURE = (Path(__file__).parents[2] / "infra" / "capture.py").read_text(encoding="utf-8")
-DEFAULT = Deployment(2, 4.0, 120, 25, 10)
+INFRASTRUCTURE = (Path(__file__).parents[2] / "infra" / "queues.py").read_text(encoding="utf-8")
+DEFAULT = Deployment(2, 4.0, 120, 25, 1)
 
 
 def plan(**of: object) -> Plan:
@@ -46,8 +45,8 @@ def test_the_same_plan_gives_the_same_figures() -> None:
 def test_a_lone_contact_waits_for_the_window_the_start_and_the_calls() -> None:
     latency = Latency(event=1, connect=0.1, dynamodb=0.01, s3=0.05, call_overhead=0, invocation=0, cold_start=1)
     figures = simulate(plan(latency=latency), [5.0])
-    look, two_tokens, call, put, commit = 0.01, 0.5, 0.1, 0.05, 0.01
-    assert figures.wait(0.99) == pytest.approx(1 + 10 + 1 + look + two_tokens - look + call + put + commit)
+    window, start, look, two_tokens, call, rows, commit = 1, 1, 0.01, 0.5, 0.1, 0.01, 0.01
+    assert figures.wait(0.99) == pytest.approx(1 + window + start + look + two_tokens - look + call + rows + commit)
 
 
 def test_a_quota_below_the_rate_refuses_calls_and_loses_no_contact() -> None:
@@ -82,7 +81,7 @@ def test_metrics_are_paid_for_in_the_hours_that_give_them_data() -> None:
 
 def test_each_invocation_is_counted_when_it_begins() -> None:
     figures = simulate(plan(), [0.0, 3600.0])
-    assert list(figures.invoked_at) == pytest.approx([11.0, 3611.0])
+    assert list(figures.invoked_at) == pytest.approx([2.0, 3602.0])
 
 
 def test_the_limit_of_receives_is_the_deployed_one() -> None:
@@ -110,13 +109,15 @@ class Counted:
             send=lambda _: None,
         )
         self.clock = Clock()
-        bucket = TokenBucket(1, clock=lambda: 0, sleep=lambda _: None)
-        self.capturer = Capturer(
-            reader=ReferenceReader(self.clients.connect, reference_types=ALL_TYPES, bucket=bucket),
-            ledger=Ledger(self.clients.dynamodb, "ledger"),
-            lake=Lake(self.clients.s3, "lake"),
+        self.capturer = start_environment(
+            self.clients,
+            type_lists=ALL_LISTS,
+            bucket=TokenBucket(1, clock=lambda: 0, sleep=lambda _: None),
+            logger=Logger(service="test", stream=io.StringIO()),
+            metrics=Metrics(namespace="test", service="test"),
             clock=self.clock,
-        )
+            sleep=lambda _: None,
+        ).capturer
 
     def capture(self) -> dict[str, float]:
         """Capture one contact, and return what that used."""
@@ -128,12 +129,12 @@ class Counted:
         return {name: self.usage[name] for name in names if self.usage.get(name)}
 
 
-def test_a_transaction_costs_twice_its_items_and_the_index_once_its_rows() -> None:
-    assert Counted(5).capture() == {WRITE_UNITS: 12, INDEX_UNITS: 5, READ_UNITS: 1, PUTS: 1}
+def test_a_first_capture_costs_its_items_its_index_entries_and_the_days_mark() -> None:
+    assert Counted(5).capture() == {WRITE_UNITS: 6 + 1, INDEX_UNITS: 5 + 1, READ_UNITS: 1, PUTS: 1}
 
 
-def test_a_contact_without_references_costs_one_write() -> None:
-    assert Counted(0).capture() == {WRITE_UNITS: 1, READ_UNITS: 1, PUTS: 1}
+def test_a_contact_without_references_costs_one_write_and_the_days_mark() -> None:
+    assert Counted(0).capture() == {WRITE_UNITS: 1 + 1, INDEX_UNITS: 1, READ_UNITS: 1, PUTS: 1}
 
 
 def test_a_reading_that_says_the_same_writes_neither_rows_nor_lake() -> None:
@@ -146,18 +147,22 @@ def test_rows_that_go_are_paid_for_in_table_and_index() -> None:
     counted = Counted(5)
     counted.capture()
     counted.values = counted.values[:3]
-    # The contact, three rows again and two deletes; five index entries change, as captured_at is in them.
-    assert counted.capture() == {WRITE_UNITS: 12, INDEX_UNITS: 5, READ_UNITS: 2, PUTS: 1}
+    # The contact, three rows that come and five that go, each in the index too, and the mark of a day that has one.
+    assert counted.capture() == {WRITE_UNITS: 9 + 1, INDEX_UNITS: 8, READ_UNITS: 2, PUTS: 1}
 
 
-def test_a_mark_for_another_look_costs_an_index_unit_when_it_comes_and_when_it_goes() -> None:
+def test_a_mark_of_what_is_due_costs_an_index_unit_when_it_comes_and_when_it_goes() -> None:
     counted = Counted(0)
     key = {"pk": {"S": "a"}, "sk": {"S": "CONTACT"}}
-    mark = {"settle_state": {"S": "unsettled"}, "look_again_at": {"S": "2026-03-02T10:00:00.000Z"}}
+    mark = {"due_key": {"S": "RECHECK#i"}, "due_at": {"S": "2026-03-02T10:00:00.000Z"}}
     for item in (key | mark, key):
         counted.usage.clear()
         counted.clients.dynamodb.put_item(TableName="ledger", Item=item)
         assert counted.usage == {WRITE_UNITS: 1, INDEX_UNITS: 1}
+
+
+def test_a_contact_costs_no_more_calls_and_units_than_its_bars() -> None:
+    assert [row.what for row in counts.count() if row.counted > row.bar] == []
 
 
 def test_the_stand_ins_refuse_what_the_services_refuse() -> None:
@@ -167,8 +172,8 @@ def test_the_stand_ins_refuse_what_the_services_refuse() -> None:
     counted.clients.dynamodb.put_item(**put)
     with pytest.raises(RefusedError, match="ConditionalCheckFailed"):
         counted.clients.dynamodb.put_item(**put)
-    with pytest.raises(CanceledError):
-        counted.clients.dynamodb.transact_write_items(TransactItems=[{"Put": put}])
+    with pytest.raises(RefusedError, match="Validation"):
+        counted.clients.dynamodb.batch_write_item(RequestItems={"ledger": [{"PutRequest": {"Item": item}}] * 2})
     with pytest.raises(RefusedError, match="InvalidParameter"):
         list_references([], {"ReferenceTypes": ALL_TYPES})
 
