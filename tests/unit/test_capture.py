@@ -600,7 +600,15 @@ def test_contacts_do_not_wait_for_the_others_once_their_rows_fill_a_request(syst
     committed = {}
     system.connect.before_answer = lambda name: committed.update({name: [c for c in "abcd" if system.items(c)]})
     system.capture(*map(completion, "abcd"))
-    assert committed == {"a": [], "b": [], "c": ["a", "b"], "d": ["a", "b"]}
+    assert committed == {"a": [], "b": ["a"], "c": ["a", "b"], "d": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(("references", "requests"), [(5, 5), (4, 5), (25, 25), (1, 1)])
+def test_rows_take_as_few_requests_as_hold_whole_contacts(system: System, references: int, requests: int) -> None:
+    names = [f"contact {number}" for number in range(25)]
+    system.connect.contacts |= {name: [url(str(number)) for number in range(references)] for name in names}
+    system.capture(*map(completion, names))
+    assert [name for name, _ in system.fake.calls].count("BatchWriteItem") == requests
 
 
 def test_contacts_of_a_small_batch_do_not_wait_for_the_pace_of_the_others(system: System) -> None:
@@ -756,6 +764,14 @@ def test_a_row_too_large_is_refused_alone_while_its_neighbours_are_captured(syst
     assert "409600" in large.reason
     assert [result.outcome for result in others] == ["captured", "captured"]
     assert system.items("a") == []
+
+
+def test_a_contact_id_may_hold_what_keys_are_put_together_with(system: System) -> None:
+    system.connect.contacts["a#b#c"] = [url("x")]
+    system.capture(completion("a#b#c"))
+    system.clock.advance(minutes=5)
+    [result] = system.capture(completion("a#b#c", at=NOON - timedelta(minutes=1), event_id="another"))
+    assert (result.outcome, result.reason) == ("skipped", "captured since the event")
 
 
 def test_a_row_that_dynamodb_just_takes_is_captured(system: System) -> None:
