@@ -188,16 +188,16 @@ class Rig:
             if rule["operation"] == operation
         )
 
-    def wait_for_hit(self, operation: str, *, seconds: float) -> None:
-        """Wait until a call has met a fault.
+    def wait_for_hit(self, operation: str, *, seconds: float, times: int = 1) -> None:
+        """Wait until a call has met a fault, so many times.
 
         Raises:
-            TimeoutError: none did.
+            TimeoutError: fewer did.
         """
         deadline = time.monotonic() + seconds
-        while not self.hits(operation):
+        while self.hits(operation) < times:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{operation} met no fault in {seconds:g} s")
+                raise TimeoutError(f"{operation} met fewer than {times} faults in {seconds:g} s")
             time.sleep(0.05)
 
     def lift(self) -> None:

@@ -42,7 +42,7 @@ def system(directory: Path) -> Iterator[System]:
             running = _wait_for_system(directory, process, log)
             yield running
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=40) == 0, log.read_text()
+            assert process.wait(timeout=120) == 0, log.read_text()
         finally:
             kill_group(process)
     with pytest.raises(NotRunningError):
