@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.traffic import OPERATION
-from local.connect import ConnectSimulator
+from connect_simulator import ConnectSimulator
 from local.emulator import ACCOUNT, REGION, ROOT, Clients, Emulator, child_environment
 
 

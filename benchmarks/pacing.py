@@ -19,12 +19,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.report import ProcessorTime, table, write_section
 from benchmarks.traffic import INSTANCE_ID, OPERATION, OtherCaller, connect_client, ideal_seconds, make_contacts
+from connect_simulator import ConnectSimulator
 from contact_references.aws.pacing import TokenBucket
 from contact_references.aws.references import ReferenceReader
 from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.errors import RetriableError
 from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
-from local.connect import ConnectSimulator
 from local.emulator import ROOT
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ asset.
 |---|---|
 | `POST /_local/service-events` puts events of AWS's own sources on the bus | services do that inside AWS; PutEvents refuses `aws.connect`, here too |
 | an event gets its `time` and `id` when it is put, whatever its entry says | ministack; sending a file again is a new event |
-| Amazon Connect is `local.connect`, which `AWS_ENDPOINT_URL_CONNECT` in the emulator's environment leads to | ministack has no Connect; functions inherit its environment |
+| Amazon Connect is `connect_simulator`, which `AWS_ENDPOINT_URL_CONNECT` in the emulator's environment leads to | ministack has no Connect; functions inherit its environment |
 | functions run as processes of this Python, with this virtual environment in reach | no containers; a dependency missing from the asset shows only in tests/infra |
 | batches hold at most 10 messages, and the batching window is ignored | ministack |
 | IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from local.connect import ConnectSimulator
+from connect_simulator import ConnectSimulator
 from local.deployment import deploy
 from local.emulator import ROOT, SERVICE_EVENTS_PATH, Clients, Emulator, LocalSystemError, direct_open
 

@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, EndpointConnectionError
 
-from local.connect import ConnectSimulator, ServiceError
+from connect_simulator import ConnectSimulator, ServiceError
 from local.emulator import direct_open
 
 ROOT = Path(__file__).parents[2]
@@ -1271,7 +1271,7 @@ def test_a_stopped_simulator_answers_nobody(client_of: Callable[[ConnectSimulato
 
 
 def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
-    command = [sys.executable, "-m", "local.connect", "--port", "0", "--contacts", "local/contacts.json"]
+    command = [sys.executable, "-m", "connect_simulator", "--port", "0", "--contacts", "local/contacts.json"]
     command += ["--drop-events", "0.25", "--repeat-events", "0.5", "--search-lag", "30"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -1314,7 +1314,7 @@ def test_the_process_says_where_it_is_serves_and_stops_on_sigterm() -> None:
     ],
 )
 def test_the_process_names_an_option_it_cannot_use(options: list[str], problem: str) -> None:
-    command = [sys.executable, "-m", "local.connect", *options]
+    command = [sys.executable, "-m", "connect_simulator", *options]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
     assert finished.returncode == 2

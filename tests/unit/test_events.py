@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.connect import ConnectSimulator
+from connect_simulator import ConnectSimulator
 
 ROOT = Path(__file__).parents[2]
 EVENTS = sorted((ROOT / "events").glob("*.json"))

@@ -19,6 +19,7 @@ CAPABILITIES = sorted(
 )
 FUNCTIONS = sorted(path.parent.name for path in LAMBDAS.glob("*/handler.py"))
 MODULES = sorted(LAMBDAS.rglob("*.py"))
+OURS = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"infra", "lambdas"}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -67,7 +68,14 @@ def test_there_is_something_to_look_at() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(LAMBDAS)))
 def test_imports_go_one_way_and_capabilities_never_import_each_other(path: Path) -> None:
     assert of_package(path) <= allowed_imports(part_of(path))
-    assert not [name for name in imports(path.read_text()) if name.split(".")[0] in (*FUNCTIONS, "infra", "local")]
+    assert not {name.split(".")[0] for name in imports(path.read_text())} & {*FUNCTIONS, *OURS}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "connect_simulator").glob("*.py")), ids=lambda path: path.stem)
+def test_the_connect_simulator_uses_nothing_else_of_this_project(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path.read_text())} & (
+        {*OURS, "contact_references"} - {path.parent.name}
+    )
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda path: path.stem)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.connect.contacts import Contact
-from local.connect.model import ServiceError
+from connect_simulator.contacts import Contact
+from connect_simulator.model import ServiceError
 
 # The console's limits; whether the API has the same is a guess. Two years is taken as its shortest reading.
 _LONGEST_RANGE = 8 * 7 * 86400

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.model import StructureShape
 
-from local.connect.model import ServiceError, reference_members, service_model, validate
+from connect_simulator.model import ServiceError, reference_members, service_model, validate
 
 # The events of a contact's life, in order. A contact may skip some; it never goes back.
 LIFE = ("INITIATED", "CONNECTED_TO_SYSTEM", "QUEUED", "CONNECTED_TO_AGENT", "DISCONNECTED", "COMPLETED")

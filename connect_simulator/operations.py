@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from local.connect.contacts import LIFE, Contact, Reference, make_reference, parse_contact
-from local.connect.events import contact_event
-from local.connect.model import ServiceError, reference_members
-from local.connect.search import MOST_RESULTS, SearchFlaws, search, summarize
+from connect_simulator.contacts import LIFE, Contact, Reference, make_reference, parse_contact
+from connect_simulator.events import contact_event
+from connect_simulator.model import ServiceError, reference_members
+from connect_simulator.search import MOST_RESULTS, SearchFlaws, search, summarize
 
 Parameters = Mapping[str, Any]
 Item = TypeVar("Item")

@@ -1,4 +1,4 @@
-"""``python -m local.connect``: the simulator as a process."""
+"""``python -m connect_simulator``: the simulator as a process."""
 
 import argparse
 import signal
@@ -6,9 +6,9 @@ import sys
 import threading
 from pathlib import Path
 
-from local.connect.model import ServiceError
-from local.connect.quota import default_quotas
-from local.connect.server import ConnectSimulator, read_contacts
+from connect_simulator.model import ServiceError
+from connect_simulator.quota import default_quotas
+from connect_simulator.server import ConnectSimulator, read_contacts
 
 DESCRIPTION = """\
 A simulator of the Amazon Connect API on 127.0.0.1, for the unmodified SDK: StartTaskContact, CreateContact,
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         contacts = read_contacts(options.contacts.read_bytes()) if options.contacts else []
         simulator.import_contacts(contacts)
     except (OSError, ValueError, ServiceError) as error:
-        print(f"local.connect: {error}", file=sys.stderr)
+        print(f"connect_simulator: {error}", file=sys.stderr)
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +99,7 @@ def _announce(url: str, contact: dict[str, str] | None) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m local.connect",
+        prog="python -m connect_simulator",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

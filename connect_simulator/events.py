@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
-from local.connect.contacts import Contact
-from local.connect.model import ServiceError
+from connect_simulator.contacts import Contact
+from connect_simulator.model import ServiceError
 
 
 def contact_event(contact: Contact, event_type: str, now: float, *, updated: Sequence[str] = ()) -> dict[str, Any]:

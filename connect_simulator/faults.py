@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.model import StructureShape
 
-from local.connect.model import ServiceError, reference_members, service_model
+from connect_simulator.model import ServiceError, reference_members, service_model
 
 # What the service refuses with, by kind of fault; the others never get that far.
 _REFUSALS = {

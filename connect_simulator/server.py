@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from urllib.parse import parse_qs
 
-from local.connect.events import EventBus
-from local.connect.faults import Faults, Request, WireFault
-from local.connect.model import ServiceError, find_operation, parse_request
-from local.connect.operations import ContactCenter
-from local.connect.quota import make_buckets
-from local.connect.search import SearchFlaws, bad_search_flaws
+from connect_simulator.events import EventBus
+from connect_simulator.faults import Faults, Request, WireFault
+from connect_simulator.model import ServiceError, find_operation, parse_request
+from connect_simulator.operations import ContactCenter
+from connect_simulator.quota import make_buckets
+from connect_simulator.search import SearchFlaws, bad_search_flaws
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class ConnectSimulator:
     Args:
         port: 0 is a free one.
         instance_arn: the instance that exists from the start.
-        quotas: requests a second by operation, where they are to differ from `local.connect.quota.default_quotas`.
+        quotas: requests a second by operation, where they are to differ from `connect_simulator.quota.default_quotas`.
         page_size: references in a page of ListContactReferences; None is all in one with a null NextToken.
         settle_seconds: how long an attachment that arrives as PROCESSING stays so.
         events_endpoint: where contact events are put as ``{"Entries": […]}``; None keeps them in `events` only.
@@ -218,7 +218,7 @@ class ConnectSimulator:
         )
 
     def control(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        """Answer one request under ``/_simulator/``; `python -m local.connect --help` lists the endpoints.
+        """Answer one request under ``/_simulator/``; `python -m connect_simulator --help` lists the endpoints.
 
         Raises:
             ServiceError: the refusal to answer with.
