@@ -500,6 +500,7 @@ def test_a_damaged_contact_hinders_no_recheck() -> None:
     del world.table.items["first#1", "CONTACT"]["capture_id"]
     world.run()
     assert world.asked() == ["0", "2"]
+    assert ("damaged", "the contact's item in the ledger lacks capture_id") in world.told
 
 
 # Instances take turns

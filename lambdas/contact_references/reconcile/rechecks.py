@@ -1,7 +1,7 @@
 """Asks for the rechecks that are due: contacts of which something may have changed since they were read."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -9,6 +9,7 @@ from contact_references.aws.ledger import Ledger
 from contact_references.aws.worklist import Worklist
 from contact_references.model.capture import ContactItem
 from contact_references.model.contact import ContactKey, Instance
+from contact_references.model.errors import PermanentError
 from contact_references.model.events import RECHECK, CaptureRequest
 from contact_references.reconcile.feeding import Feeder
 from contact_references.reconcile.report import ReconcileReport
@@ -18,27 +19,19 @@ _ASK_AGAIN_AFTER = timedelta(hours=6)
 _GIVE_UP_AFTER = timedelta(days=7)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rechecks:
     """Asks for rechecks: each again after six hours unless it was done, and for seven days at most."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        worklist: Worklist,
-        feeder: Feeder,
-        report: ReconcileReport,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._ledger = ledger
-        self._worklist = worklist
-        self._feeder = feeder
-        self._report = report
-        self._clock = clock
+    ledger: Ledger
+    worklist: Worklist
+    feeder: Feeder
+    report: ReconcileReport
+    clock: Callable[[], datetime]
 
     def ask_for_due(self, instance: Instance) -> Iterator[None]:
         """Ask for what is due, some contacts at a step, until there is no slot for more."""
-        keys = self._worklist.find_rechecks(instance, self._clock())
+        keys = self.worklist.find_rechecks(instance, self.clock())
         while part := list(islice(keys, _AT_ONCE)):
             if not self._ask(instance, part):
                 return
@@ -46,17 +39,18 @@ class Rechecks:
 
     def _ask(self, instance: Instance, keys: Sequence[ContactKey]) -> bool:
         """Ask for rechecks of contacts; return whether there was a slot for all."""
-        now = self._clock()
-        due = [
-            item
-            for item in self._ledger.find_items(keys).values()
-            if isinstance(item, ContactItem) and item.due_at and item.due_at <= now and not item.is_expired(now)
-        ]
+        now = self.clock()
+        due = []
+        for item in self.ledger.find_items(keys).values():
+            if isinstance(item, PermanentError):
+                self.report.damaged(item)
+            elif item.due_at and item.due_at <= now and not item.is_expired(now):
+                due.append(item)
         for item in due:
             if _is_hopeless(item, now) and self._note(item, due_at=None, read_again_at=None):
-                self._report.recheck_given_up(item.contact.key)
+                self.report.recheck_given_up(item.contact.key)
         due = [item for item in due if not _is_hopeless(item, now)]
-        sent = self._feeder.feed([_request(instance, item, now) for item in due])
+        sent = self.feeder.feed([_request(instance, item, now) for item in due])
         for item in due[:sent]:
             asked_since = item.recheck_asked_since or now
             self._note(
@@ -80,7 +74,7 @@ class Rechecks:
             version=item.version + 1,
         )
         # Refused if the contact was captured meanwhile: then what is due has been said anew.
-        return self._ledger.confirm(noted, over=item)
+        return self.ledger.confirm(noted, over=item)
 
 
 def _is_hopeless(item: ContactItem, now: datetime) -> bool:
