@@ -1,4 +1,4 @@
-"""How far an hour of an instance's contacts is accounted for, and when to look at it again."""
+"""How far an hour of an instance's contacts is accounted for, and when to visit it again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace

@@ -18,8 +18,7 @@ from contact_references.reconcile.feeding import Feeder
 from contact_references.reconcile.report import ReconcileReport
 
 _FIRST_REACH = timedelta(days=1)  # of an instance that is seen for the first time
-_HOURS_AT_ONCE = 24
-_PAST_HOURS_AT_ONCE = 7 * 24
+_HOURS_AT_ONCE = 7 * 24
 
 Steps = Iterator[None]
 """Work that others may take turns with: what a step did is written when it ends."""
@@ -54,7 +53,7 @@ class Hours:
     def mark(self, backfill: Backfill) -> int:
         """Make the hours of a period due, but for those that are open already; return how many it has."""
         for instance in backfill.instances:
-            for starts in _parts(backfill.hours, _PAST_HOURS_AT_ONCE):
+            for starts in _parts(backfill.hours, _HOURS_AT_ONCE):
                 hours = self.worklist.find_hours(instance, starts)
                 is_open = {hour.start for hour in hours if isinstance(hour, Hour) and hour.due_at is not None}
                 new = [start for start in starts if start not in is_open]
@@ -69,7 +68,7 @@ class Hours:
     def visit_due(self, instance: Instance, *, is_backfill: bool) -> Steps:
         """Visit what is due of the last days or of the backfill, the newest first."""
         starts = self.worklist.find_open_hours(hours_due_key(instance, is_backfill=is_backfill), until=self.clock())
-        while part := list(islice(starts, _PAST_HOURS_AT_ONCE)):
+        while part := list(islice(starts, _HOURS_AT_ONCE)):
             yield from self._visit(instance, part)
             if is_backfill and not self.feeder.has_room:
                 return

@@ -44,43 +44,29 @@ class Rechecks:
         for item in self.ledger.find_items(keys).values():
             if isinstance(item, PermanentError):
                 self.report.damaged(item)
-            elif item.due_at and item.due_at <= now and not item.is_expired(now):
+            elif not item.due_at or item.due_at > now or item.is_expired(now):
+                continue  # the index is a moment behind
+            elif _is_to_give_up(item, now):
+                if self._note(item, due_at=None, full_recheck_at=None, recheck_asked_since=None):
+                    self.report.recheck_given_up(item.contact.key)
+            else:
                 due.append(item)
-        for item in due:
-            if _is_hopeless(item, now) and self._note(item, due_at=None, read_again_at=None):
-                self.report.recheck_given_up(item.contact.key)
-        due = [item for item in due if not _is_hopeless(item, now)]
         sent = self.feeder.feed([_request(instance, item, now) for item in due])
         for item in due[:sent]:
             asked_since = item.recheck_asked_since or now
-            self._note(
-                item, due_at=now + _ASK_AGAIN_AFTER, read_again_at=item.read_again_at, recheck_asked_since=asked_since
-            )
+            self._note(item, due_at=now + _ASK_AGAIN_AFTER, recheck_asked_since=asked_since)
         return sent == len(due)
 
-    def _note(
-        self,
-        item: ContactItem,
-        *,
-        due_at: datetime | None,
-        read_again_at: datetime | None,
-        recheck_asked_since: datetime | None = None,
-    ) -> bool:
-        noted = replace(
-            item,
-            due_at=due_at,
-            read_again_at=read_again_at,
-            recheck_asked_since=recheck_asked_since,
-            version=item.version + 1,
-        )
+    def _note(self, item: ContactItem, **changes: datetime | None) -> bool:
+        noted = replace(item, version=item.version + 1, **changes)  # type: ignore[arg-type]
         # Refused if the contact was captured meanwhile: then what is due has been said anew.
         return self.ledger.confirm(noted, over=item)
 
 
-def _is_hopeless(item: ContactItem, now: datetime) -> bool:
+def _is_to_give_up(item: ContactItem, now: datetime) -> bool:
     return item.recheck_asked_since is not None and item.recheck_asked_since + _GIVE_UP_AFTER <= now
 
 
 def _request(instance: Instance, item: ContactItem, now: datetime) -> CaptureRequest:
-    is_full = item.read_again_at is not None and item.read_again_at <= now
+    is_full = item.full_recheck_at is not None and item.full_recheck_at <= now
     return CaptureRequest(instance_arn=instance.arn, contact=item.contact, reason=RECHECK, time=now, is_full=is_full)
