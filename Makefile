@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The CDK looks for Node on the PATH: the one that requirements.txt pins comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# uv reads no pip configuration: the index that pip is told to use is uv's too, unless uv is told one of its own.
-UV = UV_PYTHON_DOWNLOADS=never UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}" $(BIN)/uv
+# uv reads no pip configuration: the index that pip is told to use, by its files or its environment, is uv's too.
+PIP_INDEX = $(BIN)/pip config list | sed -n -e "s/^:env:\.index-url='\(.*\)'$$/\1/p" -e "s/^global\.index-url='\(.*\)'$$/\1/p" | head -n 1
+UV = UV_PYTHON_DOWNLOADS=never UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$($(PIP_INDEX))}" $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test check format bench mutants clean
