@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.traffic import OPERATION
 from connect_simulator import ConnectSimulator
+from local.deployment import CDK
 from local.emulator import ACCOUNT, REGION, ROOT, Clients, Emulator, child_environment
 
 
@@ -47,7 +48,7 @@ def deploy(site: Site, *options: str, context: Mapping[str, str] | None = None) 
 
 def _cdk(site: Site, *arguments: str) -> None:
     finished = subprocess.run(
-        ["cdk", *arguments, "--no-notices", "--no-color", "--progress=events"],
+        [CDK, *arguments, "--no-notices", "--no-color", "--progress=events"],
         cwd=ROOT,
         env=child_environment(site.aws_url) | {"CDK_HOME": str(site.directory), "CDK_DISABLE_CLI_TELEMETRY": "true"},
         stdout=subprocess.PIPE,
