@@ -1,4 +1,4 @@
-"""One deployed system for all tests here, started and stopped as a person does: `python -m local up`, Ctrl-C."""
+"""A deployed system, started and stopped as a person does: `python -m local up`, Ctrl-C."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,18 +76,35 @@ def hostile_environment() -> dict[str, str]:
     }
 
 
+def run_command(directory: Path, *arguments: str, timeout: float = 90) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m local --directory … …` to its end."""
+    command = [sys.executable, "-m", "local", "--directory", str(directory), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=hostile_environment(), text=True, capture_output=True, timeout=timeout, check=False
+    )
+
+
 @pytest.fixture
 def run_local(system: System, directory: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run `python -m local …` against the running system."""
 
     def run(*arguments: str, where: Path = directory) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "local", "--directory", str(where), *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=hostile_environment(), text=True, capture_output=True, timeout=90, check=False
-        )
+        return run_command(where, *arguments)
 
     assert system.pid
     return run
+
+
+@contextmanager
+def configured(system: System, function: str, **variables: str) -> Iterator[None]:
+    """Let a function, named by the output that has its name, have other environment variables for a while."""
+    name, functions = system.outputs[function], system.clients.functions
+    own = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": own | variables})
+    try:
+        yield
+    finally:
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": own})
 
 
 class Contacts:

@@ -10,7 +10,7 @@ from local.delivery import read_event
 from local.demo import find_missing
 from local.emulator import ROOT
 from local.system import DeadLetter, Json, System, current_records
-from tests.system.conftest import INSTANCE_ID, Contacts
+from tests.system.conftest import INSTANCE_ID, Contacts, run_command
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -123,8 +123,8 @@ def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> Non
     assert "runs already" in result.stderr
 
 
-def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
-    result = run_local("demo")
+def test_the_demo_accounts_for_every_contact(tmp_path: Path) -> None:
+    result = run_command(tmp_path, "demo", timeout=240)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Every contact is accounted for: 16 contacts" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100

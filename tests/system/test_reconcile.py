@@ -1,6 +1,6 @@
 """Contacts that no event told of, found by the deployed function: in hours of the last day, and of a past period.
 
-The function's pace is the default, a search in four seconds. What waits for half an hour or three is brought forward.
+What waits for half an hour or three is brought forward.
 """
 
 import re
@@ -19,13 +19,23 @@ import pytest
 from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError
 from local.reconciling import has_run, reconcile
 from local.system import Json, System
-from tests.system.conftest import INSTANCE_ID, Contacts, hostile_environment
+from tests.system.conftest import INSTANCE_ID, Contacts, configured, hostile_environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _URL = {"Url": {"Name": "account", "Value": "https://crm.example.com/1"}}
 _CALLS_A_CONTACT = 2  # eleven types of references, six a call
 _HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def directory(enforcing_directory: Path) -> Path:
+    return enforcing_directory
+
+
+@pytest.fixture
+def system(enforcing_system: System) -> System:
+    return enforcing_system
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +254,11 @@ def test_a_backfill_captures_a_past_period_and_again_costs_searches_only(system:
 
 
 def test_a_second_run_at_the_same_time_says_that_another_is_at_work(system: System) -> None:
-    with ThreadPoolExecutor(1) as threads:
+    # At this pace the first is at work for four seconds at least.
+    with (
+        configured(system, "ReconcileFunctionName", SEARCH_REQUESTS_PER_SECOND="0.25"),
+        ThreadPoolExecutor(1) as threads,
+    ):
         first = threads.submit(run, system)
         eventually(lambda: is_lease_held(system))
         searches = count_searches(system)
