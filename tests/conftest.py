@@ -17,10 +17,10 @@ _DEPLOYED = ("enforcing_system", "rig", "system")
 _LONGEST_FIRST = (
     *_DEPLOYED,
     "test_the_demo_accounts_for_every_contact",
-    "test_state_machine.py",
-    "test_protocol.py",
+    "unit/test_state_machine.py",
+    "unit/test_protocol.py",
     "infra",
-    "test_reconcile.py",
+    "unit/test_reconcile.py",
 )
 
 
@@ -31,16 +31,19 @@ def _name_group(item: pytest.Item) -> str:
             return fixture
     if item.path.parent.name == "infra":
         return "infra"
-    return item.name if item.path.parent.name == "system" else item.path.name
+    return item.name if item.path.parent.name == "system" else f"{item.path.parent.name}/{item.path.name}"
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
     groups = {item: _name_group(item) for item in items if Path(__file__).parent in item.path.parents}
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: ranks.get(groups.get(item, ""), len(ranks)))
+    # Those that name the roles' permissions last: they make instances, each of which costs a run its searches.
+    items.sort(key=lambda item: (ranks.get(groups.get(item, ""), len(ranks)), item.path.parent.name == "permissions"))
 
 
 @pytest.fixture(scope="session")
