@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from local.__main__ import main
 from local.emulator import INSTANCE_ARN, ROOT, direct_open, kill_group
 from local.system import Json, NotRunningError, System, find
 
@@ -82,6 +83,24 @@ def run_command(directory: Path, *arguments: str, timeout: float = 90) -> "subpr
     return subprocess.run(
         command, cwd=ROOT, env=hostile_environment(), text=True, capture_output=True, timeout=timeout, check=False
     )
+
+
+@pytest.fixture
+def is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run `python -m local --directory …` in this process, which is to fail; return its standard error."""
+    for name, value in hostile_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is the test's, and ends as it does
+
+    def run(directory: Path, *arguments: str, status: int = 1) -> str:
+        try:
+            ended_with: object = main(["--directory", str(directory), *arguments])
+        except SystemExit as error:  # an argument that cannot be used
+            ended_with = error.code
+        assert ended_with == status
+        return capsys.readouterr().err
+
+    return run
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from local.system import Json, System
 from tests.system.conftest import INSTANCE_ID, Contacts, configured, hostile_environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Refused = Callable[..., str]
 
 _URL = {"Url": {"Name": "account", "Value": "https://crm.example.com/1"}}
 _CALLS_A_CONTACT = 2  # eleven types of references, six a call
@@ -325,7 +326,7 @@ def test_the_command_reconcile_says_what_came_of_it_and_coverage_shows_the_hours
 
 
 def test_the_command_coverage_says_that_a_day_has_no_hours_and_names_what_it_cannot_use(
-    system: System, run_local: Run
+    system: System, run_local: Run, is_refused: Refused, directory: Path
 ) -> None:
     run(system)
     result = run_local("coverage", "--day", "2026-02-03", "--instance", INSTANCE_ARN)
@@ -334,16 +335,14 @@ def test_the_command_coverage_says_that_a_day_has_no_hours_and_names_what_it_can
     assert "2026-02-03: no hour was opened" in text
     assert "python -m local backfill --from 2026-02-03 --to 2026-02-04" in text
 
-    result = run_local("coverage", "--day", "yesterday")
-    assert (result.returncode, "such as 2026-10-01" in result.stderr) == (2, True)
-    result = run_local("coverage", "--instance", "arn")
-    assert result.returncode == 1
+    assert "such as 2026-10-01" in is_refused(directory, "coverage", "--day", "yesterday", status=2)
+    error = is_refused(directory, "coverage", "--instance", "arn")
     example = f"{INSTANCE_ARN.rpartition('/')[0]}/{list_instances(system)[0]}"
-    assert result.stderr == f"error: there is no instance arn: give one that is there, such as {example}\n"
+    assert error == f"error: there is no instance arn: give one that is there, such as {example}\n"
 
 
 def test_the_command_backfill_shows_hours_and_a_refused_period_fails_with_the_function_s_sentence(
-    system: System, contacts: Contacts, run_local: Run
+    system: System, contacts: Contacts, run_local: Run, is_refused: Refused, directory: Path
 ) -> None:
     run(system)
     contact_id = contacts.create(_URL, DisconnectTimestamp="2026-06-11T11:30:00.000Z")
@@ -360,11 +359,10 @@ def test_the_command_backfill_shows_hours_and_a_refused_period_fails_with_the_fu
     assert "4 hours visited, 0 contacts asked for." in result.stdout
     assert "4 hours are closed." in result.stdout
 
-    result = run_local("backfill", "--from", "2026-03-02", "--to", "2026-03-01")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: the reconcile function failed: from (2026-03-02) is not before to")
-    result = run_local("backfill", "--from", "2026-03-02", "--to", "soon")
-    assert (result.returncode, "give a date or time such as" in result.stderr) == (2, True)
+    error = is_refused(directory, "backfill", "--from", "2026-03-02", "--to", "2026-03-01")
+    assert error.startswith("error: the reconcile function failed: from (2026-03-02) is not before to")
+    error = is_refused(directory, "backfill", "--from", "2026-03-02", "--to", "soon", status=2)
+    assert "give a date or time such as" in error
 
 
 def test_a_backfill_that_is_interrupted_goes_on_with_the_next_one(
