@@ -34,16 +34,15 @@ def _name_group(item: pytest.Item) -> str:
     return item.name if item.path.parent.name == "system" else f"{item.path.parent.name}/{item.path.name}"
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.config.pluginmanager.hasplugin("xdist"):  # which reads the mark before items are ordered
+        item.add_marker(pytest.mark.xdist_group(_name_group(item)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
-    groups = {item: _name_group(item) for item in items if Path(__file__).parent in item.path.parents}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    # Those that name the roles' permissions last: they make instances, each of which costs a run its searches.
-    items.sort(key=lambda item: (ranks.get(groups.get(item, ""), len(ranks)), item.path.parent.name == "permissions"))
+    # Those of the permissions come last: they make instances, each of which costs a run its searches.
+    items.sort(key=lambda item: (ranks.get(_name_group(item), len(ranks)), item.path.parent.name == "permissions"))
 
 
 @pytest.fixture(scope="session")
