@@ -39,6 +39,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.xdist_group(_name_group(item)))
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has ordered them by their fixtures
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
     # Those of the permissions come last: they make instances, each of which costs a run its searches.
