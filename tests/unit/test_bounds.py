@@ -14,8 +14,9 @@ import pytest
 from contact_references.model.errors import CaptureError
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from contact_references.model.timestamps import parse_iso
+from local.in_memory.connect import Member
 from tests.unit import test_handler
-from tests.unit.conftest import Deliveries, Member
+from tests.unit.conftest import Deliveries
 from tests.unit.test_handler import VOICE, VOICE_ID, Function, load
 
 function = test_handler.function
@@ -188,7 +189,7 @@ FAILURES: list[Failure] = [
 def fail(function: Function, *failures: Failure) -> None:
     """Have the function's clients meet these failures; their messages quote what was sent, as services' do."""
     clients = {
-        "connect": function.system.connect.client,
+        "connect": function.system.connect_client,
         "dynamodb": function.system.dynamodb,
         "s3": function.system.s3,
         "sqs": function.sqs,

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.unit.conftest import Member
+from local.in_memory.connect import Member
 from tests.unit.world import (
     ANSWER_LOST,
     APPEND,
