@@ -1,4 +1,4 @@
-"""Simulates days of one thousand to one million contacts, a campaign and an outage, and writes docs/scale.md's figures.
+"""How long contacts wait and what they cost from one thousand to one million a day, in a campaign and in an outage.
 
 Each scenario is a day of the deployed system (`benchmarks.simulation`) at the numbers that `infra` deploys. Results
 are kept in .local/scale, so that an interrupted run goes on with --keep.
@@ -9,55 +9,27 @@ import gc
 import itertools
 import json
 import random
-import sys
 import time
 from bisect import bisect
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from rich.console import Console
-
-from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
 from benchmarks.prices import LOG_BYTES, price, used_by_the_month
-from benchmarks.report import table, write_section
+from benchmarks.report import DOCS, Section, table, tell
 from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, SIX_TYPES
 from local.emulator import ROOT
 
 RESULTS = ROOT / ".local" / "scale"
-DOCUMENT = ROOT / "docs" / "scale.md"
+DOCUMENT = DOCS / "scale.md"
 OURS = 0.8
 """Our share of the account's quota, as by default: 8 of 10 requests a second."""
 
 # Contacts that complete in each hour of a weekday, relative: a mid-morning peak of a tenth of the day, a dip at noon, a
 # second peak in the afternoon, little at night (assumed; the shape is that of published call-centre data).
-SHAPE = (
-    0.2,
-    0.1,
-    0.1,
-    0.1,
-    0.2,
-    0.5,
-    1.5,
-    3,
-    6.5,
-    9.5,
-    10.5,
-    9.5,
-    7.5,
-    8,
-    8.5,
-    8,
-    7.5,
-    6,
-    4.5,
-    3.5,
-    2.5,
-    1.3,
-    0.8,
-    0.2,
-)
+_NIGHT, _EVENING = (0.2, 0.1, 0.1, 0.1, 0.2, 0.5, 1.5, 3), (4.5, 3.5, 2.5, 1.3, 0.8, 0.2)
+SHAPE = (*_NIGHT, 6.5, 9.5, 10.5, 9.5, 7.5, 8, 8.5, 8, 7.5, 6, *_EVENING)
 _HOUR = 3600.0
 MORNING = (8, 12)
 # What the function writes, counted by `benchmarks.cost`.
@@ -100,13 +72,13 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A scenario's figures: seconds, numbers of captured contacts; `backlog` has a value for each minute."""
+    """A scenario's figures: seconds, numbers of captured contacts; `backlog` is the longest."""
 
     scenario: Scenario
     contacts: int
     p50: float
     p99: float
-    backlog: list[int]
+    backlog: int
     seconds: float
     calls: int
     throttled: int
@@ -180,7 +152,7 @@ def completions(scenario: Scenario) -> list[float]:
     return sorted(moments)
 
 
-def run(scenario: Scenario, deployment: Deployment, latency: Latency | None = None) -> Outcome:
+def run_day(scenario: Scenario, deployment: Deployment) -> Outcome:
     """Simulate the scenario until its last contact is captured."""
     gc.disable()  # the simulation makes no cycles worth collecting, and a million contacts many objects
     if scenario.window is not None:
@@ -190,7 +162,6 @@ def run(scenario: Scenario, deployment: Deployment, latency: Latency | None = No
         quota=scenario.quota,
         reference_types=ALL_TYPES if scenario.calls == 2 else SIX_TYPES,
         outage=_OUTAGE if scenario.kind == "outage" else None,
-        latency=latency or Latency(),
     )
     until = None if scenario.hours[1] == 24 else scenario.hours[1] * _HOUR
     figures = simulate(plan, completions(scenario), until=until)
@@ -204,7 +175,7 @@ def summarize(scenario: Scenario, figures: Figures) -> Outcome:
         contacts=figures.captured,
         p50=figures.wait(0.5),
         p99=figures.wait(0.99),
-        backlog=figures.backlog,
+        backlog=max(figures.backlog),
         seconds=figures.ended_at - scenario.hours[0] * _HOUR,
         calls=figures.calls,
         throttled=figures.throttled,
@@ -218,29 +189,9 @@ def summarize(scenario: Scenario, figures: Figures) -> Outcome:
     )
 
 
-def sustained_rates(latencies: Sequence[float], deployment: Deployment, quota: float) -> list[float]:
-    """Return the calls a second of a backlog's drain, for each latency of Connect."""
-    rates = []
-    for seconds in latencies:
-        scenario = Scenario(kind="drain", contacts=20_000, quota=quota)
-        plan = Plan(deployment=deployment, quota=quota, reference_types=ALL_TYPES, latency=Latency(connect=seconds))
-        figures = simulate(plan, [0.0] * scenario.contacts)
-        rates.append(figures.calls / figures.ended_at)
-    return rates
-
-
 HEADER = [
-    "contacts a day",
-    "quota, requests/s",
-    "calls a contact",
-    "p50",
-    "p99",
-    "largest backlog",
-    "calls",
-    "throttled",
-    "contacts a batch",
-    "busy at most (mean)",
-    "USD a million",
+    *("contacts a day", "quota, requests/s", "calls a contact", "p50", "p99", "largest backlog", "calls", "throttled"),
+    *("contacts a batch", "busy at most (mean)", "USD a million"),
 ]
 
 
@@ -253,7 +204,7 @@ def row(outcome: Outcome) -> list[str]:
         str(scenario.calls),
         duration(outcome.p50),
         duration(outcome.p99),
-        f"{max(outcome.backlog):,}",
+        f"{outcome.backlog:,}",
         f"{outcome.calls:,}",
         f"{outcome.throttled:,}",
         f"{outcome.mean_batch:.1f}",
@@ -284,30 +235,40 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, then write table and plots."""
-    options = _parse(arguments)
-    console = Console(stderr=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take how much to simulate, and how many days at once."""
+    parser.add_argument("--most", type=int, help="leave out days of more contacts: 10000 takes two minutes")
+    parser.add_argument("--keep", action="store_true", help="simulate only what .local/scale does not have")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="so many at once (%(default)s); with 2 it takes 15 minutes"
+    )
+
+
+def run(options: argparse.Namespace) -> list[Section]:
+    """Simulate all days, and with --write plot them."""
     outcomes = _saved() if options.keep else {}
     wanted = [one for one in scenarios() if one.is_possible and one.name not in outcomes]
     if options.most:
         wanted = [one for one in wanted if one.contacts <= options.most]
     begin = time.monotonic()
     with ProcessPoolExecutor(options.processes) as executor:
-        futures = {executor.submit(run, one, deployment_at(one.rate)): one for one in wanted}
+        futures = [executor.submit(run_day, one, deployment_at(one.rate)) for one in wanted]
         for number, future in enumerate(as_completed(futures), 1):
             outcome = future.result()
             outcomes[outcome.scenario.name] = outcome
             _save(outcome)
-            elapsed = time.monotonic() - begin
-            console.print(
-                f"{number}/{len(futures)} {outcome.scenario.name}, {elapsed:.0f} s: {' | '.join(row(outcome))}"
-            )
-    body = _describe(outcomes)
-    print(body, _describe_windows(outcomes), sep="\n\n")
+            tell(f"{number}/{len(futures)} {outcome.scenario.name}, {time.monotonic() - begin:.0f} s: {row(outcome)}")
     if options.write:
-        _write(outcomes, body)
-    return 0
+        from benchmarks.plots import plot_costs, plot_waits  # noqa: PLC0415 - Matplotlib takes a second to import
+
+        days = [outcome for outcome in outcomes.values() if outcome.scenario.kind == "day"]
+        plot_waits(days, DOCS / "scale-waits.png")
+        plot_costs(days, DOCS / "scale-cost.png")
+    return [
+        Section("scale", "The figures", _describe(outcomes), DOCUMENT),
+        Section("windows", "What a longer batching window would cost and save", _describe_windows(outcomes), DOCUMENT),
+        _describe_latency(),
+    ]
 
 
 def _describe(outcomes: dict[str, Outcome]) -> str:
@@ -353,34 +314,21 @@ def _describe_windows(outcomes: dict[str, Outcome]) -> str:
     return table(_WINDOW_HEADER, rows)
 
 
-def _write(outcomes: dict[str, Outcome], body: str) -> None:
-    write_section("scale", title="The figures", command="python -m benchmarks.scale --write", body=body, file=DOCUMENT)
-    write_section(
-        "windows",
-        title="What a longer batching window would cost and save",
-        command="python -m benchmarks.scale --write",
-        body=_describe_windows(outcomes),
-        file=DOCUMENT,
-    )
-    plot_waits(_of(outcomes, "day"), DOCUMENT.parent / "scale-waits.png")
-    plot_backlogs(outcomes, DOCUMENT.parent / "scale-backlog.png")
-    plot_costs(_of(outcomes, "day"), DOCUMENT.parent / "scale-cost.png")
-    latencies = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
-    quota = 100.0
-    rates = sustained_rates(latencies, deployment_at(quota * OURS), quota)
-    plot_latency(latencies, rates, quota * OURS, DOCUMENT.parent / "scale-latency.png")
-    rows = [[f"{latency * 1000:.0f} ms", f"{rate:.1f}"] for latency, rate in zip(latencies, rates, strict=True)]
-    write_section(
-        "latency",
-        title=f"Calls a second of {quota * OURS:g} allowed, by how long Connect takes to answer",
-        command="python -m benchmarks.scale --write",
-        body=table(["an answer takes", "calls a second"], rows),
-        file=DOCUMENT,
-    )
-
-
-def _of(outcomes: dict[str, Outcome], kind: str) -> list[Outcome]:
-    return [outcome for outcome in outcomes.values() if outcome.scenario.kind == kind]
+def _describe_latency() -> Section:
+    """See at how many calls a second a backlog drains, by how long Connect takes to answer."""
+    quota, contacts = 100.0, 20_000
+    rows = []
+    for seconds in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+        plan = Plan(
+            deployment=deployment_at(quota * OURS),
+            quota=quota,
+            reference_types=ALL_TYPES,
+            latency=Latency(connect=seconds),
+        )
+        figures = simulate(plan, [0.0] * contacts)
+        rows.append([f"{seconds * 1000:.0f} ms", f"{figures.calls / figures.ended_at:.1f}"])
+    title = f"Calls a second of {quota * OURS:g} allowed, by how long Connect takes to answer"
+    return Section("latency", title, table(["an answer takes", "calls a second"], rows), DOCUMENT)
 
 
 def _save(outcome: Outcome) -> None:
@@ -389,23 +337,6 @@ def _save(outcome: Outcome) -> None:
 
 
 def _saved() -> dict[str, Outcome]:
-    found: Iterable[dict[str, object]] = (json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json")))
-    outcomes = [Outcome(**(fields | {"scenario": Scenario(**fields["scenario"])})) for fields in found]  # type: ignore[arg-type]  # as it was saved
+    found: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
+    outcomes = [Outcome(**fields | {"scenario": Scenario(**fields["scenario"])}) for fields in found]
     return {outcome.scenario.name: outcome for outcome in outcomes}
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--most", type=int, help="leave out days of more contacts: 10000 takes two minutes")
-    parser.add_argument("--keep", action="store_true", help="simulate only what .local/scale does not have")
-    parser.add_argument(
-        "--processes", type=int, default=1, help="so many at once (%(default)s); with 2 it takes 15 minutes"
-    )
-    parser.add_argument("--write", action="store_true", help="write docs/scale.md and its plots too")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

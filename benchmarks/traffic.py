@@ -1,5 +1,6 @@
 """The load: contacts whose references are known, and another caller who uses the account's quota too."""
 
+import json
 import threading
 import time
 import uuid
@@ -11,10 +12,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
-from local.emulator import INSTANCE_ARN, REGION
+from local.delivery import read_event
+from local.emulator import INSTANCE_ARN, REGION, ROOT
 
 if TYPE_CHECKING:
     from mypy_boto3_connect import ConnectClient
+
+Event = dict[str, Any]
 
 INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 ALL_TYPES = [*ENTERED_TYPES.values(), *PRODUCED_TYPES.values()]
@@ -25,6 +29,7 @@ OPERATION = "ListContactReferences"
 PHASE_SECONDS = 20.0
 """The other caller calls for so long, then pauses for as long. A bucket of one second's worth hides none of it."""
 _ITS_SHARE = 1 / 3
+_EVENT = ROOT / "events" / "completed-voice.json"
 
 
 def make_contacts(count: int) -> list[dict[str, Any]]:
@@ -43,6 +48,30 @@ def make_contacts(count: int) -> list[dict[str, Any]]:
         }
         for number in range(count)
     ]
+
+
+def make_event(contact_id: str, event_id: str) -> Event:
+    """Return the event of a contact's completion, as a rule's target gets it."""
+    event = read_event(_EVENT)
+    return event | {
+        "id": event_id,
+        "detail": event["detail"] | {"contactId": contact_id, "initialContactId": contact_id},
+    }
+
+
+def as_messages(events: list[Event]) -> list[Event]:
+    """Return the batch that the queue delivers, as the one event it is for the function."""
+    records = [
+        {
+            "messageId": f"message-{number}",
+            "receiptHandle": "handle",
+            "body": json.dumps(event),
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "eventSourceARN": "arn:aws:sqs:us-east-1:111122223333:queue",
+        }
+        for number, event in enumerate(events)
+    ]
+    return [{"Records": records}]
 
 
 def connect_client(url: str, **retries: Any) -> "ConnectClient":

@@ -1,6 +1,7 @@
 """What is large or endless stays within bounds, and what is personal stays within ledger, lake and bodies."""
 
 import contextlib
+import gc
 import itertools
 import json
 import traceback
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from contact_references.aws.capture_queue import Message
+from contact_references.aws.pacing import TokenBucket
 from contact_references.model.errors import CaptureError
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from contact_references.model.timestamps import parse_iso
 from local.in_memory.connect import Member
+from local.in_memory.environment import Services, start_environment
 from tests.unit import test_handler
-from tests.unit.conftest import Deliveries
+from tests.unit.conftest import ALL_LISTS, INSTANCE_ID, NOON, SCOPE, Deliveries
 from tests.unit.test_handler import VOICE, VOICE_ID, Function, load
 
 function = test_handler.function
@@ -122,6 +126,47 @@ def test_a_batch_of_large_contacts_is_captured_whole(deliveries: Deliveries) -> 
         deliveries.deliver(*events)
     assert (deliveries.queue, deliveries.dead_letters) == ([], [])
     assert {len(deliveries.system.items(name)) for name in ids} == {13}
+
+
+def test_a_backlog_ten_times_as_long_takes_no_more_memory() -> None:
+    services = Services()
+    services.connect.find = lambda _: [
+        {"Url": {"Name": "CRM", "Value": "https://crm.example.com/1"}},
+        {"String": {"Name": "Case", "Value": "1"}},
+    ]
+    intake = start_environment(
+        services,
+        type_lists=ALL_LISTS,
+        bucket=TokenBucket(1, clock=lambda: 0.0, sleep=lambda _: None),
+        clock=lambda: NOON,
+        sleep=lambda _: None,
+    ).intake
+
+    def drain(contacts: int) -> int:
+        """Drain contacts in batches, of which nothing stays in the services; return the bytes that are held then."""
+        tracemalloc.start()
+        for start in range(0, contacts, 25):
+            names = [f"contact-{number}" for number in range(start, start + 25)]
+            bodies = [json.dumps(VOICE | {"id": f"{contacts}-{name}", "detail": _detail(name)}) for name in names]
+            messages = [
+                Message(message_id=name, receipt_handle="r", body=body, receive_count=1, origin="queue")
+                for name, body in zip(names, bodies, strict=True)
+            ]
+            assert not intake.take_messages(messages, scope=SCOPE, time_left=lambda: 900)
+            for name in names:
+                services.dynamodb.forget(f"{INSTANCE_ID}#{name}")
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return held
+
+    drain(250)  # what is loaded once
+    assert drain(2500) - drain(250) < 100_000
+    assert services.dynamodb.counts["PutItem"] == 3000
+
+
+def _detail(name: str) -> dict[str, Any]:
+    return {**VOICE["detail"], "contactId": name, "initialContactId": name}
 
 
 # Personal data.

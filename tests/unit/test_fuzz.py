@@ -1,6 +1,6 @@
 """Mutated events, requests and references: whatever comes in, only the declared errors come out.
 
-The long run of the same is `python -m benchmarks.fuzz`.
+The long run of the same is `pytest tests/unit/test_fuzz.py --hypothesis-profile=fuzz`.
 """
 
 import json
