@@ -15,9 +15,10 @@ from typing import Any
 
 from benchmarks.report import ProcessorTime, Section, table, tell
 from benchmarks.scale import DOCUMENT, OURS, deployment_at
-from benchmarks.simulation import Figures, Latency, Plan, contact_event, simulate
+from benchmarks.simulation import Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, OPERATION, SIX_TYPES, make_contacts
 from local.emulator import INSTANCE_ARN
+from local.in_memory.events import completion_event
 from local.system import System, start
 
 _LOOK_SECONDS = 0.2
@@ -112,7 +113,7 @@ def _send(system: System, ids: Sequence[str]) -> None:
 
 
 def _completion(contact_id: str) -> str:
-    return contact_event(contact_id, completed=datetime.now(UTC), event_id=contact_id, instance_arn=INSTANCE_ARN)
+    return completion_event(contact_id, completed=datetime.now(UTC), event_id=contact_id, instance_arn=INSTANCE_ARN)
 
 
 def _captured(system: System) -> list[str]:

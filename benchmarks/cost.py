@@ -39,12 +39,12 @@ from benchmarks.prices import (
 from benchmarks.report import Section, table, tell
 from benchmarks.scale import OURS, Scenario, completions, deployment_at
 from benchmarks.simulation import DAY, MEMORY_GB, Figures, Latency, Plan, simulate
-from benchmarks.traffic import ALL_TYPES, as_messages, make_event
+from benchmarks.traffic import ALL_TYPES, as_batch, function_settings, make_event
 from contact_references.model.reference_types import OTHER_CHANNELS
 from local.emulator import ACCOUNT, INSTANCE_ARN, REGION
 from local.in_memory.connect import Member
 from local.in_memory.environment import Services
-from local.in_memory.usage import INDEX_UNITS, PUTS, QUEUE_REQUESTS, READ_UNITS, WRITE_UNITS, Usage
+from local.in_memory.usage import QUEUE_REQUESTS, Usage
 
 REFERENCES = (0, 1, 5)
 BARS = {0: 0.68, 1: 0.72, 5: 0.80}
@@ -130,7 +130,10 @@ class Functions:
 
     def __init__(self, services: Counting, output: Output) -> None:
         self._services, self._output = services, output
-        os.environ.update(_environment())
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+        queue_url = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/contacts"
+        os.environ.update(credentials | function_settings(",".join(ALL_TYPES), queue_url=queue_url))
+        os.environ |= {"POWERTOOLS_LOG_LEVEL": "INFO", "POWERTOOLS_TRACE_DISABLED": "true"}
         self._baseline = import_module("benchmarks.baseline.handler").handler
         # Each has read what it is told by then, in a form of its own.
         os.environ["REFERENCE_TYPES"] = json.dumps({OTHER_CHANNELS: ALL_TYPES})
@@ -140,7 +143,7 @@ class Functions:
         """Invoke ours with batches of these sizes; return what it used, its metrics and the contacts."""
         numbers = iter(range(sum(batches)))
         return self._run(
-            (as_messages([_event(next(numbers)) for _ in range(size)])[0] for size in batches),
+            (as_batch([_event(next(numbers)) for _ in range(size)])[0] for size in batches),
             self._ours,
             invocations=len(batches),
             contacts=sum(batches),
@@ -180,28 +183,6 @@ def _context() -> Any:
         aws_request_id="00000000-0000-4000-b000-000000000000",
         get_remaining_time_in_millis=lambda: 120_000,
     )
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "TABLE_NAME": "ledger",
-        "BUCKET_NAME": "lake",
-        "QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/contacts",
-        "DEAD_LETTER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/dead-letters",
-        "INSTANCE_ARNS": "",
-        "COMPLETION_EVENT_TYPES": "COMPLETED",
-        "REFERENCE_TYPES": ",".join(ALL_TYPES),
-        "AUDIT_SHARE": "0.01",
-        "REQUESTS_PER_SECOND": "1000000",  # the pace costs time, which the simulation counts
-        "RETENTION_DAYS": "0",
-        "POWERTOOLS_SERVICE_NAME": "contact-references",
-        "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
-        "POWERTOOLS_LOG_LEVEL": "INFO",
-        "POWERTOOLS_TRACE_DISABLED": "true",
-    }
 
 
 def simulate_day(moments: Sequence[float]) -> Day:
@@ -321,31 +302,6 @@ def _verdict(ours: Usage, baseline: Usage, bar: float | None) -> list[str]:
     return [f"{ratio:.2f}", *(f"{other:.2f}" for other in others), *verdict]
 
 
-_REASONS = {
-    "key": (KEY_MONTHS, KEY_REQUESTS),
-    "metrics": (METRIC_MONTHS,),
-    "queue and its pollers": (QUEUE_REQUESTS, POLLS),
-    "writes": (WRITE_UNITS, INDEX_UNITS),
-    "Lambda's time": (GB_SECONDS,),
-    "look-up": (READ_UNITS,),
-    "PUTs": (PUTS,),
-    "traces": (TRACES,),
-    "requests and logs": (INVOCATIONS, LOG_BYTES),
-}
-
-
-def _differences(costs: Costs) -> str:
-    header = ["contacts a day", "references", *_REASONS, "sum", "sum, USD a month"]
-    rows = []
-    for (contacts, references), (ours, _, baseline) in costs.items():
-        mine, other = price(ours), price(baseline)
-        more = [sum(mine.get(name, 0) - other.get(name, 0) for name in names) for names in _REASONS.values()]
-        a_month = sum(more) * contacts * 30 / 1e6
-        cells = [f"{dollars:+.2f}" for dollars in (*more, sum(more), a_month)]
-        rows.append([f"{contacts:,}", str(references), *cells])
-    return f"**Ours less the baseline, USD a million contacts**\n\n{table(header, rows)}"
-
-
 def _lines(day: Day, counts: Mapping[int, Count]) -> str:
     header = ["USD a million contacts", *(f"{who}, N = {n}" for n in counts for who in ("ours", "baseline"))]
     prices = [price(usage) for one in counts.values() for usage in (one.ours, one.baseline)]
@@ -368,5 +324,5 @@ def run(_: argparse.Namespace) -> list[Section]:
         tell(f"{contacts:,} contacts simulated")
     costs = count(days, simulate_day([0.0] * _BACKLOG))
     lines = [_lines(day, {n: costs[day.contacts, n] for n in REFERENCES}) for day in days]
-    body = "\n\n".join([_verdicts(costs), _differences(costs), *lines])
+    body = "\n\n".join([_verdicts(costs), *lines])
     return [Section("cost", "Cost of a million contacts, by counting", body)]

@@ -1,4 +1,4 @@
-"""What the capture function takes, beside the baseline's: its asset, its start, its work a contact, its calls.
+"""What the capture function takes, beside the baseline's: its asset, its start, its work a contact.
 
 Both assets are built, and each runs in interpreters that see nothing else, against the services in memory, on
 loopback with TLS and a full bundle of certificates. Processor time is the function's process alone, user and system.
@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.baseline import build as build_baseline
 from benchmarks.report import ProcessorTime, Section, table, tell, verdict
-from benchmarks.traffic import ALL_TYPES, SIX_TYPES, Event, as_messages, make_event
+from benchmarks.traffic import ALL_TYPES, Event, as_batch, function_settings, make_event
 from contact_references.model.reference import PRODUCED_TYPES
 from contact_references.model.reference_types import OTHER_CHANNELS
 from infra.asset import LAMBDAS
@@ -165,7 +164,7 @@ class Rig:
         build_baseline(baseline)
         clients = "import boto3\nfor name in ('connect', 'dynamodb', 's3'):\n    boto3.client(name)"
         self.programs = {
-            "ours": Program(ours, "from capture.handler import handler", as_messages, _by_channel),
+            "ours": Program(ours, "from capture.handler import handler", as_batch, _by_channel),
             _BOTO3: Program(baseline, clients),
             "baseline": Program(baseline, "from handler import handler"),
         }
@@ -173,9 +172,7 @@ class Rig:
         everybody = (baseline / "botocore" / "cacert.pem").read_bytes()
         self._bundle.write_bytes(everybody + services.certificate.read_bytes())
 
-    def run(
-        self, name: str, steps: Sequence[Sequence[Event]], *, reference_types: Sequence[str] = ALL_TYPES, depth: int = 0
-    ) -> Sample:
+    def run(self, name: str, steps: Sequence[Sequence[Event]], *, depth: int) -> Sample:
         """Run the program in a process of its own and hand it the steps; the services know nothing of before.
 
         `depth` is how many calls deep it is imported.
@@ -185,7 +182,7 @@ class Rig:
         finished = subprocess.run(
             [sys.executable, "-I", "-S", "-B", "-c", _DRIVER, str(program.asset), program.code, str(depth)],
             input=json.dumps(steps),
-            env=self._environment(program, reference_types),
+            env=self._environment(program),
             capture_output=True,
             text=True,
             check=False,
@@ -194,12 +191,7 @@ class Rig:
             raise RuntimeError(f"{name} failed:\n{finished.stdout}{finished.stderr}")
         return Sample(**json.loads(finished.stderr.splitlines()[-1]))
 
-    def count(self, batches: Sequence[list[Event]], reference_types: Sequence[str] = ALL_TYPES) -> Counter[str]:
-        """Return the calls that our function makes for these batches of contact events."""
-        self.run("ours", [as_messages(batch) for batch in batches], reference_types=reference_types)
-        return Counter(self._services.calls)
-
-    def _environment(self, program: Program, reference_types: Sequence[str]) -> dict[str, str]:
+    def _environment(self, program: Program) -> dict[str, str]:
         return {
             "AWS_ACCESS_KEY_ID": "synthetic",
             "AWS_SECRET_ACCESS_KEY": "synthetic",
@@ -213,18 +205,7 @@ class Rig:
             "LAMBDA_TASK_ROOT": str(program.asset),
             "_X_AMZN_TRACE_ID": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",
             "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:9",
-            "TABLE_NAME": "ledger",
-            "BUCKET_NAME": "lake",
-            "QUEUE_URL": f"{self._services.url}/queue",
-            "DEAD_LETTER_QUEUE_URL": f"{self._services.url}/dead-letters",
-            "INSTANCE_ARNS": "",
-            "COMPLETION_EVENT_TYPES": "COMPLETED",
-            "REFERENCE_TYPES": program.write_types(reference_types),
-            "AUDIT_SHARE": "0.01",
-            "REQUESTS_PER_SECOND": "1000000",  # never waits
-            "RETENTION_DAYS": "0",
-            "POWERTOOLS_SERVICE_NAME": "capture",
-            "POWERTOOLS_METRICS_NAMESPACE": "Benchmark",
+            **function_settings(program.write_types(ALL_TYPES), queue_url=f"{self._services.url}/queue"),
         }
 
 
@@ -275,33 +256,6 @@ def describe_line(line: Line, samples: dict[str, list[Sample]]) -> list[str]:
     ]
 
 
-def describe_calls(rig: Rig) -> list[list[str]]:
-    """Return the rows of calls, counted by the services."""
-    contacts = [make_event(contact_id(5, serial), f"event-{serial}") for serial in range(25)]
-    again = [event | {"id": f"{event['id']} again"} for event in contacts]
-    every = rig.count([contacts])
-    six = rig.count([contacts], SIX_TYPES)
-    # Twice in one batch, and once more in two batches after it: by the same event, and by another.
-    more = rig.count([contacts[:12] + contacts[:12], contacts[:12], again[:12]])
-    reads = "ListContactReferences"
-    needless = more[reads] - 12 * 2
-    rows = [
-        (f"calls a contact, {len(contacts)} in a batch, N = 5, all types", 3.4, every),
-        ("the same with six types", 2.4, six),
-    ]
-    return [
-        *(
-            [what, f"{bar}", f"{calls.total() / 25:.2f}", _list_calls(calls), verdict(calls.total() / 25 <= bar)]
-            for what, bar, calls in rows
-        ),
-        [f"{reads} never needed", "0", str(needless), _list_calls(more), verdict(needless == 0)],
-    ]
-
-
-def _list_calls(calls: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
-
-
 @contextmanager
 def open_rig() -> Iterator[Rig]:
     """Build the assets and serve."""
@@ -326,7 +280,6 @@ def run(options: argparse.Namespace) -> list[Section]:
         rows = describe_size(rig)
         samples = measure(rig, options.rounds)
         rows += [describe_line(line, samples) for line in LINES]
-        rows += describe_calls(rig)
-    header = ["what", "bar", "measured", "ours / the other's, medians; or which calls", "bar is"]
+    header = ["what", "bar", "measured", "ours / the other's, medians", "bar is"]
     note = f"{options.rounds} rounds, {_BATCHES} batches a process. Processors: {processors}."
-    return [Section("function", "The function: size, start, work and calls", f"{table(header, rows)}\n\n{note}")]
+    return [Section("function", "The function: size, start and work", f"{table(header, rows)}\n\n{note}")]

@@ -6,7 +6,6 @@ contacts doubled. Then the same contacts by the baseline, in the same run.
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,10 @@ from benchmarks.traffic import (
     make_contacts,
     make_event,
 )
-from local.emulator import ROOT, child_environment
+from local.emulator import child_environment
 from local.system import System, start
 
 ENVIRONMENTS = 1000  # Lambda's default concurrency of an account and Region
-RESULTS = ROOT / ".local" / "load"
 
 Seed = dict[str, Any]
 
@@ -252,7 +250,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=_SCENARIOS,
         default=[],
-        help="one of them, repeatable (all); the others' last results stay in the table",
+        help="one of them, repeatable (all)",
     )
 
 
@@ -260,30 +258,12 @@ def run(options: argparse.Namespace) -> list[Section]:
     """Run the scenarios."""
     types = ",".join(ALL_TYPES if options.all_types else SIX_TYPES)
     load = Load(contacts=options.contacts, rate=options.rate, reference_types=types)
-    outcomes = _saved_outcomes(load)
+    outcomes = []
     for name in options.scenario or _SCENARIOS:
-        outcomes[name] = _SCENARIOS[name](load)
-        tell(" | ".join(outcomes[name].row()))
-        _save(load, outcomes)
-    body = _describe(load, [outcomes[name] for name in _SCENARIOS if name in outcomes])
-    return [Section(f"load {load.rate:g}", f"A backlog at a quota of {load.quota:g} requests a second", body)]
-
-
-def _results_file(load: Load) -> Path:
-    return RESULTS / f"{load.contacts}-{load.rate:g}-{load.reference_types.count(',') + 1}.json"
-
-
-def _saved_outcomes(load: Load) -> dict[str, Outcome]:
-    """Return what was measured before under the same load: an interrupted run goes on with --scenario."""
-    file = _results_file(load)
-    saved = json.loads(file.read_text()) if file.exists() else {}
-    return {name: Outcome(**fields) for name, fields in saved.items()}
-
-
-def _save(load: Load, outcomes: dict[str, Outcome]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    fields = {name: asdict(outcome) for name, outcome in outcomes.items()}
-    _results_file(load).write_text(json.dumps(fields))
+        outcomes.append(_SCENARIOS[name](load))
+        tell(" | ".join(outcomes[-1].row()))
+    title = f"A backlog at a quota of {load.quota:g} requests a second"
+    return [Section(f"load {load.rate:g}", title, _describe(load, outcomes))]
 
 
 def _describe(load: Load, outcomes: Sequence[Outcome]) -> str:

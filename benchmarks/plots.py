@@ -30,8 +30,17 @@ def plot_waits(days: Sequence[Outcome], file: Path) -> None:
             key=lambda one: one.scenario.contacts,
         )
         contacts = [one.scenario.contacts for one in found]
-        axes.plot(contacts, [one.p99 for one in found], "o-", color=colour, label=f"quota {quota}/s, 99 of 100")
-        axes.plot(contacts, [one.p50 for one in found], "s--", color=colour, label=f"quota {quota}/s, half", alpha=0.6)
+        axes.plot(
+            contacts, [one.figures.wait(0.99) for one in found], "o-", color=colour, label=f"quota {quota}/s, 99 of 100"
+        )
+        axes.plot(
+            contacts,
+            [one.figures.wait(0.5) for one in found],
+            "s--",
+            color=colour,
+            label=f"quota {quota}/s, half",
+            alpha=0.6,
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("contacts a day (of 1,000,000: its morning)")

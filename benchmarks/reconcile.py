@@ -11,31 +11,24 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
 
 from benchmarks.report import Section, table, tell, verdict
 from benchmarks.scale import OURS, deployment_at
-from benchmarks.simulation import MIDNIGHT, Plan, World, contact_event, live_id
+from benchmarks.simulation import MIDNIGHT, Plan, World, live_id
 from benchmarks.traffic import ALL_TYPES
-from contact_references.aws.capture_queue import Message, RequestQueue
-from contact_references.aws.ledger import Ledger
 from contact_references.aws.pacing import TokenBucket
-from contact_references.aws.search import ContactSearch
-from contact_references.aws.worklist import Worklist
 from contact_references.model.contact import Instance, Scope
 from contact_references.model.coverage import Hour
 from contact_references.model.errors import CaptureError
 from contact_references.model.periods import parse_backfill
 from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
-from contact_references.reconcile.feeding import Feeder
-from contact_references.reconcile.hours import Hours
-from contact_references.reconcile.rechecks import Rechecks
-from contact_references.reconcile.reconciler import Reconciler
 from contact_references.reconcile.report import Gauges, ReconcileReport
 from local.in_memory.connect import ConnectSearch
-from local.in_memory.environment import Services, start_environment
+from local.in_memory.environment import Services, start_environment, start_reconcile_environment
+from local.in_memory.events import as_messages, completion_event
 from local.in_memory.service import RefusedError
 from local.in_memory.sqs import SQS
 
@@ -82,43 +75,25 @@ class ReconcileFunction:
         self._instances = list(contacts)
         self._at = 0.0
         self._runs = 0
-        clock = self._clock
-        self.search = ConnectSearch(clock=clock)
+        self.search = ConnectSearch(clock=self._clock)
         for instance, completed in contacts.items():
             for moment, name in completed:
                 self.search.have(instance.instance_id, name, _moment(moment))
-        self.sqs = SQS(clock=clock)
+        self.sqs = SQS(clock=self._clock)
         self.sqs.on_sent = lambda body, at: send(body, (at - MIDNIGHT).total_seconds())
-        dynamodb: Any = services.dynamodb
-        worklist = self._worklist = Worklist(dynamodb, "ledger")
-        ledger = Ledger(dynamodb, "ledger", clock=clock, sleep=self._sleep)
-        feeder = Feeder(
-            RequestQueue(cast("Any", self.sqs), "queue"),
-            worklist,
+        self.report = _Report()
+        self._parts = start_reconcile_environment(
+            services.dynamodb,
+            self.search,
+            self.sqs,
+            self.report,
             type_lists=_LISTS,
             requests_per_second=RATE,
             share=SHARE,
-            clock=clock,
-        )
-        self.report = _Report()
-        bucket = TokenBucket(SEARCH_RATE, clock=lambda: self._at, sleep=self._sleep)
-        self._hours = Hours(
-            search=ContactSearch(cast("Any", self.search), bucket=bucket),
-            ledger=ledger,
-            worklist=worklist,
-            feeder=feeder,
-            report=self.report,
-            retention=None,
-            clock=clock,
-        )
-        self._reconciler = Reconciler(
-            hours=self._hours,
-            rechecks=Rechecks(ledger=ledger, worklist=worklist, feeder=feeder, report=self.report, clock=clock),
-            worklist=worklist,
-            feeder=feeder,
-            report=self.report,
+            bucket=TokenBucket(SEARCH_RATE, clock=lambda: self._at, sleep=self._sleep),
             seconds_per_step=_SEARCHES_PER_STEP / SEARCH_RATE,
-            clock=clock,
+            clock=self._clock,
+            sleep=self._sleep,
         )
 
     def run(self, at: float, *, seconds: float) -> None:
@@ -127,7 +102,7 @@ class ReconcileFunction:
         self._runs += 1
         end = at + seconds
         try:
-            self._reconciler.run(self._instances, holder=str(self._runs), time_left=lambda: end - self._at)
+            self._parts.reconciler.run(self._instances, holder=str(self._runs), time_left=lambda: end - self._at)
         except CaptureError:
             if not self.report.latest:
                 raise
@@ -135,13 +110,13 @@ class ReconcileFunction:
     def mark(self, start: datetime, end: datetime, at: float) -> None:
         """Mark a period to be searched."""
         event = {"from": start.isoformat(), "to": end.isoformat()}
-        self._hours.mark(parse_backfill(event, instances=self._instances, now=_moment(at), retention=None))
+        self._parts.hours.mark(parse_backfill(event, instances=self._instances, now=_moment(at), retention=None))
 
     def is_closed(self, instance: Instance, start: datetime) -> bool:
         """Whether an hour is accounted for."""
         return any(
             isinstance(hour, Hour) and hour.closed_at is not None
-            for hour in self._worklist.find_hours(instance, [start])
+            for hour in self._parts.worklist.find_hours(instance, [start])
         )
 
     def _clock(self) -> datetime:
@@ -212,7 +187,7 @@ class Accounting:
             moment, name, arn = self._events[self._next]
             self._next += 1
             if name not in self._lost:
-                bodies.append(contact_event(name, completed=_moment(moment), event_id=name, instance_arn=arn))
+                bodies.append(completion_event(name, completed=_moment(moment), event_id=name, instance_arn=arn))
             self._now = moment + 2
             if len(bodies) == _BATCH:
                 self._take(bodies)
@@ -227,12 +202,8 @@ class Accounting:
             self._take([body for _, body in due[start : start + _BATCH]])
 
     def _take(self, bodies: Sequence[str]) -> None:
-        messages = [
-            Message(message_id=str(n), receipt_handle=str(n), body=body, receive_count=1, origin="queue")
-            for n, body in enumerate(bodies)
-        ]
-        if messages:
-            self._intake.take_messages(messages, scope=_SCOPE, time_left=lambda: 900.0)
+        if bodies:
+            self._intake.take_messages(as_messages(bodies), scope=_SCOPE, time_left=lambda: 900.0)
 
     def _find(self, contact_id: str) -> list[Any]:
         if contact_id in self._hopeless:

@@ -15,7 +15,6 @@ What this approximates:
   https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 """
 
-import json
 import random
 from array import array
 from collections.abc import Callable, Generator, Sequence
@@ -30,8 +29,8 @@ from contact_references.aws.capture_queue import Message
 from contact_references.aws.pacing import TokenBucket
 from contact_references.model.contact import Scope
 from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
-from contact_references.model.timestamps import format_time
 from local.in_memory.environment import Environment, Services, start_environment
+from local.in_memory.events import INSTANCE_ARN, completion_event
 from local.in_memory.service import RefusedError
 from local.in_memory.usage import QUEUE_REQUESTS, Usage
 
@@ -41,7 +40,6 @@ MOST_RECEIVES = 200
 MEMORY_GB = 0.25
 LONG_POLL = 20.0
 
-INSTANCE_ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
 _SCOPE = Scope("us-east-1", "111122223333")
 _FIRST_POLLERS = 5
 
@@ -371,7 +369,7 @@ class World:
         return MIDNIGHT + timedelta(seconds=self._now)
 
     def _message(self, letter: _Letter) -> Message:
-        event = letter.body or contact_event(
+        event = letter.body or completion_event(
             live_id(letter.number),
             completed=MIDNIGHT + timedelta(seconds=self._completions[letter.number]),
             event_id=str(letter.number),
@@ -416,30 +414,6 @@ class World:
         letter.visible_at = self._now + seconds
         if letter.receives >= MOST_RECEIVES:
             raise RuntimeError("a message would be dead-lettered: the simulation does not go so far")
-
-
-def contact_event(
-    contact_id: str,
-    *,
-    completed: datetime,
-    event_id: str,
-    instance_arn: str = INSTANCE_ARN,
-    is_analyzed: bool = False,
-) -> str:
-    """Return the event of a contact's completion, as a message's body; `is_analyzed` says that Contact Lens is on."""
-    detail: dict[str, Any] = {
-        "eventType": "COMPLETED",
-        "contactId": contact_id,
-        "instanceArn": instance_arn,
-        "channel": "VOICE",
-        "initiationMethod": "INBOUND",
-        "disconnectTimestamp": format_time(completed),
-    }
-    if is_analyzed:
-        detail["contactLens"] = {"conversationalAnalytics": {"configuration": {"enabled": True}}}
-    kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
-    time = completed.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return json.dumps(kind | {"id": event_id, "time": time, "detail": detail})
 
 
 def live_id(number: int) -> str:

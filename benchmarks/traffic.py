@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -14,9 +14,6 @@ from botocore.exceptions import ClientError
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, REGION, ROOT
-
-if TYPE_CHECKING:
-    from mypy_boto3_connect import ConnectClient
 
 Event = dict[str, Any]
 
@@ -59,7 +56,7 @@ def make_event(contact_id: str, event_id: str) -> Event:
     }
 
 
-def as_messages(events: list[Event]) -> list[Event]:
+def as_batch(events: list[Event]) -> list[Event]:
     """Return the batch that the queue delivers, as the one event it is for the function."""
     records = [
         {
@@ -74,16 +71,22 @@ def as_messages(events: list[Event]) -> list[Event]:
     return [{"Records": records}]
 
 
-def connect_client(url: str, **retries: Any) -> "ConnectClient":
-    """Return a client of the simulator that retries as the SDK's `retries` option says."""
-    return boto3.client(
-        "connect",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
-        config=Config(proxies={}, retries=cast("Any", retries)),
-    )
+def function_settings(reference_types: str, *, queue_url: str) -> dict[str, str]:
+    """Return the environment of either function, which never waits for its pace."""
+    return {
+        "TABLE_NAME": "ledger",
+        "BUCKET_NAME": "lake",
+        "QUEUE_URL": queue_url,
+        "DEAD_LETTER_QUEUE_URL": f"{queue_url}-of-dead-letters",
+        "INSTANCE_ARNS": "",
+        "COMPLETION_EVENT_TYPES": "COMPLETED",
+        "REFERENCE_TYPES": reference_types,
+        "AUDIT_SHARE": "0.01",
+        "REQUESTS_PER_SECOND": "1000000",
+        "RETENTION_DAYS": "0",
+        "POWERTOOLS_SERVICE_NAME": "contact-references",
+        "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
+    }
 
 
 class OtherCaller:
@@ -93,7 +96,14 @@ class OtherCaller:
     """
 
     def __init__(self, url: str, contact_id: str, *, quota: float) -> None:
-        self._client = connect_client(url, total_max_attempts=1)
+        self._client = boto3.client(
+            "connect",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
+            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
         self._contact_id = contact_id
         self._gap = 1 / (quota * _ITS_SHARE)
         self._stop = threading.Event()

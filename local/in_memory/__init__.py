@@ -12,7 +12,8 @@ s3            PutObject
 sqs           messages sent, delayed and handed back
 connect       ListContactReferences and SearchContacts
 server        all of them at one address, over TLS
-environment   an execution environment of the capture function on them
+environment   execution environments of the functions on them
+events        completions and messages
 usage         what was used of what AWS charges for
 ```
 """

@@ -1,4 +1,4 @@
-"""An execution environment of the capture function, wired as its handler does it, on services in memory."""
+"""Execution environments of the functions, wired as their handlers do it, on services in memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +9,22 @@ from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger
 
-from contact_references.aws.capture_queue import CaptureQueue
+from contact_references.aws.capture_queue import CaptureQueue, RequestQueue
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
 from contact_references.aws.pacing import TokenBucket
 from contact_references.aws.references import ReferenceReader
+from contact_references.aws.search import ContactSearch
+from contact_references.aws.worklist import Worklist
 from contact_references.capture.capturer import Capturer
 from contact_references.capture.intake import Intake
 from contact_references.capture.report import Report
 from contact_references.model.reference_types import TypeLists
+from contact_references.reconcile.feeding import Feeder
+from contact_references.reconcile.hours import Hours
+from contact_references.reconcile.rechecks import Rechecks
+from contact_references.reconcile.reconciler import Reconciler
+from contact_references.reconcile.report import ReconcileReport
 from local.in_memory.connect import Connect
 from local.in_memory.dynamodb import DynamoDB
 from local.in_memory.s3 import S3
@@ -79,6 +86,60 @@ def start_environment(
         clock=clock,
     )
     return Environment(bucket, reader, ledger, capturer, intake, report)
+
+
+class ReconcileEnvironment(NamedTuple):
+    """What the reconcile function keeps from one run to the next."""
+
+    worklist: Worklist
+    hours: Hours
+    reconciler: Reconciler
+
+
+def start_reconcile_environment(
+    dynamodb: Any,
+    search: Any,
+    sqs: Any,
+    report: ReconcileReport,
+    *,
+    type_lists: TypeLists,
+    requests_per_second: float,
+    share: float,
+    bucket: TokenBucket,
+    seconds_per_step: float,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None],
+) -> ReconcileEnvironment:
+    """Wire the parts on services in their clients' places; `bucket` paces searches, `share` is `backfillShare`."""
+    worklist = Worklist(dynamodb, "ledger")
+    ledger = Ledger(dynamodb, "ledger", clock=clock, sleep=sleep)
+    feeder = Feeder(
+        RequestQueue(sqs, "queue"),
+        worklist,
+        type_lists=type_lists,
+        requests_per_second=requests_per_second,
+        share=share,
+        clock=clock,
+    )
+    hours = Hours(
+        search=ContactSearch(search, bucket=bucket),
+        ledger=ledger,
+        worklist=worklist,
+        feeder=feeder,
+        report=report,
+        retention=None,
+        clock=clock,
+    )
+    reconciler = Reconciler(
+        hours=hours,
+        rechecks=Rechecks(ledger=ledger, worklist=worklist, feeder=feeder, report=report, clock=clock),
+        worklist=worklist,
+        feeder=feeder,
+        report=report,
+        seconds_per_step=seconds_per_step,
+        clock=clock,
+    )
+    return ReconcileEnvironment(worklist, hours, reconciler)
 
 
 def _as_clients(services: Services) -> tuple[Any, Any, Any, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from contact_references.aws.capture_queue import Message
 from contact_references.aws.pacing import TokenBucket
 from contact_references.model.errors import CaptureError
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from contact_references.model.timestamps import parse_iso
 from local.in_memory.connect import Member
 from local.in_memory.environment import Services, start_environment
+from local.in_memory.events import as_messages, completion_event
 from tests.unit import test_handler
 from tests.unit.conftest import ALL_LISTS, INSTANCE_ID, NOON, SCOPE, Deliveries
 from tests.unit.test_handler import VOICE, VOICE_ID, Function, load
@@ -147,12 +147,8 @@ def test_a_backlog_ten_times_as_long_takes_no_more_memory() -> None:
         tracemalloc.start()
         for start in range(0, contacts, 25):
             names = [f"contact-{number}" for number in range(start, start + 25)]
-            bodies = [json.dumps(VOICE | {"id": f"{contacts}-{name}", "detail": _detail(name)}) for name in names]
-            messages = [
-                Message(message_id=name, receipt_handle="r", body=body, receive_count=1, origin="queue")
-                for name, body in zip(names, bodies, strict=True)
-            ]
-            assert not intake.take_messages(messages, scope=SCOPE, time_left=lambda: 900)
+            bodies = [completion_event(name, completed=NOON, event_id=f"{contacts}-{name}") for name in names]
+            assert not intake.take_messages(as_messages(bodies), scope=SCOPE, time_left=lambda: 900)
             for name in names:
                 services.dynamodb.forget(f"{INSTANCE_ID}#{name}")
         gc.collect()
@@ -163,10 +159,6 @@ def test_a_backlog_ten_times_as_long_takes_no_more_memory() -> None:
     drain(250)  # what is loaded once
     assert drain(2500) - drain(250) < 100_000
     assert services.dynamodb.counts["PutItem"] == 3000
-
-
-def _detail(name: str) -> dict[str, Any]:
-    return {**VOICE["detail"], "contactId": name, "initialContactId": name}
 
 
 # Personal data.

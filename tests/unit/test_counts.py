@@ -7,17 +7,15 @@ docs/benchmarks.md.
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from contact_references.aws.capture_queue import Message
 from contact_references.aws.pacing import TokenBucket
 from contact_references.model.contact import ContactKey
 from contact_references.model.events import RECHECK, CaptureRequest
 from contact_references.model.reference_types import TypeLists
-from contact_references.model.timestamps import format_time
 from local.in_memory.environment import Services, start_environment
+from local.in_memory.events import as_messages, completion_event
 from local.in_memory.usage import INDEX_UNITS, PUTS, READ_UNITS, WRITE_UNITS
 from tests.unit.conftest import ALL_LISTS, ALL_TYPES, INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, completion
 
@@ -64,7 +62,9 @@ class Counted:
         for batch in range(batches):
             self.now += timedelta(seconds=10)
             names = [contact_id(batch * BATCH + number) for number in range(BATCH)]
-            self._take([self._completion(name, is_analyzed=is_analyzed) for name in names])
+            self.take(
+                completion_event(name, completed=self.now, event_id=name, is_analyzed=is_analyzed) for name in names
+            )
         return batches * BATCH
 
     def recheck(self, contacts: int) -> int:
@@ -82,30 +82,14 @@ class Counted:
                 for item in due
             ]
             for start in range(0, len(requests), BATCH):
-                self._take([request.event() for request in requests[start : start + BATCH]])
+                self.take([json.dumps(request.event()) for request in requests[start : start + BATCH]])
             rechecks += len(due)
             keys = [item.contact.key for item in due]
         return rechecks
 
-    def _completion(self, name: str, *, is_analyzed: bool) -> dict[str, Any]:
-        detail: dict[str, Any] = {
-            "eventType": "COMPLETED",
-            "contactId": name,
-            "instanceArn": INSTANCE_ARN,
-            "channel": "VOICE",
-            "initiationMethod": "INBOUND",
-            "disconnectTimestamp": format_time(self.now),
-        }
-        if is_analyzed:
-            detail["contactLens"] = {"conversationalAnalytics": {"configuration": {"enabled": True}}}
-        kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
-        return kind | {"id": name, "time": format_time(self.now.replace(microsecond=0)), "detail": detail}
-
-    def _take(self, events: Iterable[dict[str, Any]]) -> None:
-        messages = [
-            Message(message_id=str(n), receipt_handle=str(n), body=json.dumps(event), receive_count=1, origin="queue")
-            for n, event in enumerate(events)
-        ]
+    def take(self, bodies: Iterable[str]) -> None:
+        """Give bodies to the function as one batch, all of which it lets go."""
+        messages = as_messages(bodies)
         assert not self.environment.intake.take_messages(messages, scope=SCOPE, time_left=lambda: 120.0)
         assert not self.services.sqs.dead_letters
 
@@ -142,6 +126,20 @@ def test_a_contact_with_contact_lens_on_costs_three_readings_its_two_rechecks_in
     contacts = counted.capture(40, is_analyzed=True)
     assert counted.recheck(contacts) == 2 * contacts
     assert counted.calls[READ] / contacts <= 3.05
+
+
+def test_what_is_reported_again_is_not_read_again() -> None:
+    counted = Counted(5)
+    names = [contact_id(number) for number in range(12)]
+    completed = counted.now
+    first, again = (
+        [completion_event(name, completed=completed, event_id=f"{name} {which}") for name in names]
+        for which in ("first", "again")
+    )
+    counted.now += timedelta(seconds=10)
+    for bodies in (first + first, first, again):
+        counted.take(bodies)
+    assert counted.calls[READ] == 12 * 2
 
 
 def test_a_first_capture_costs_its_items_its_index_entries_and_the_days_mark() -> None:
