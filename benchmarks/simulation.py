@@ -117,7 +117,6 @@ class Figures:
     throttled: int = 0
     most_busy: int = 0
     billed_seconds: float = 0.0
-    invoked_at: "array[float]" = field(default_factory=lambda: array("d"))
     metric_hours: set[tuple[int, str]] = field(default_factory=set)
     """Hours, and the metrics that got data in them."""
     dead: int = 0
@@ -294,7 +293,6 @@ class World:
         self._busy += 1
         figures.most_busy = max(figures.most_busy, self._busy)
         figures.batches.append(len(batch))
-        figures.invoked_at.append(begin)
         failed = self._capture(environment, batch)
         seconds = self._now - begin
         if seconds > deployment.timeout_seconds + 1:
