@@ -38,6 +38,7 @@ SEARCH_RATE = 0.25
 _SEARCHES_PER_STEP = 7
 _HOUR = 3600.0
 _BATCH = 25
+_WARM_UP = 2 * _HOUR
 _LISTS = TypeLists({OTHER_CHANNELS: tuple(ALL_TYPES)})
 _SCOPE = Scope("us-east-1", "111122223333")
 FIRST = Instance("us-east-1", "111122223333", "12345678-1234-1234-1234-123456789012")
@@ -293,9 +294,9 @@ class Live(NamedTuple):
 
 
 def run_beside_live(share: float, *, has_backfill: bool, hours: float) -> Live:
-    """Let live contacts take a share of the rate for so many hours, and measure after half an hour."""
+    """Let live contacts take a share of the rate, and measure so many hours of it after the first two."""
     draw = random.Random(1)  # noqa: S311 - a simulation
-    warm_up, end = 0.5 * _HOUR, (0.5 + hours) * _HOUR
+    warm_up, end = _WARM_UP, _WARM_UP + hours * _HOUR
     moments: list[float] = []
     while not moments or moments[-1] < end:
         moments.append((moments[-1] if moments else 0.0) + draw.expovariate(RATE * share / 2))
@@ -304,7 +305,7 @@ def run_beside_live(share: float, *, has_backfill: bool, hours: float) -> Live:
     world.keeps_items = True
     fed: list[float] = []
     world.on_other_capture = fed.append
-    past = _evenly(50_000, -6 * 24 * _HOUR, -2 * 24 * _HOUR, "30000000")
+    past = _evenly(100_000, -6 * 24 * _HOUR, -2 * 24 * _HOUR, "30000000")
     live = [(moment, live_id(number)) for number, moment in enumerate(moments)]
     function = ReconcileFunction(world.services, {FIRST: past + live}, world.send)
     if has_backfill:

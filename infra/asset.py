@@ -17,6 +17,7 @@ from botocore.loaders import Loader
 
 LAMBDAS = Path(__file__).parent.parent / "lambdas"
 LOCK_FILE = "requirements.txt"
+_NOT_IN_THE_ASSET = {Path(LOCK_FILE), Path("requirements.in")}
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
@@ -90,7 +91,12 @@ def _source_files(source: Path) -> Iterator[Path]:
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         is_stray = path.suffix == ".pyc" or any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and not is_stray and "__pycache__" not in relative.parts and relative != Path(LOCK_FILE):
+        if (
+            path.is_file()
+            and not is_stray
+            and "__pycache__" not in relative.parts
+            and relative not in _NOT_IN_THE_ASSET
+        ):
             yield path
 
 
@@ -105,7 +111,7 @@ def _install(lock_file: Path, target: Path) -> None:
     ]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
     command = [sys.executable, "-m", "pip", "install", *quiet, *wheels, "--no-deps", "--no-compile"]
-    command += ["--target", str(target), "--requirement", str(lock_file)]
+    command += ["--require-hashes", "--target", str(target), "--requirement", str(lock_file)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise RuntimeError(f"pip could not install {lock_file.name}:\n{finished.stderr.strip()}")

@@ -10,7 +10,7 @@ model/              pure, without SDK and I/O
     reference_types which types a contact is asked for, and in which requests
     capture         a capture, its records, and the contact item that makes it count
     rechecks        when a contact is to be read again
-    coverage        how far an hour is accounted for, and when to look at it again
+    coverage        how far an hour is accounted for, and when to visit it again
     periods         periods of the past to search
     environment     variables of the environment, read and checked
     timestamps      times in one form

@@ -62,8 +62,8 @@ def wire(settings: ReconcileSettings, *, clock: Callable[[], datetime]) -> App:
     report = ReconcileReport(logger, metrics)
     queue = RequestQueue(session.client("sqs", config=patient), settings.queue_url)
     feeder = Feeder(
-        queue,
-        worklist,
+        queue=queue,
+        worklist=worklist,
         type_lists=settings.type_lists,
         requests_per_second=settings.requests_per_second,
         share=settings.backfill_share,

@@ -114,8 +114,8 @@ def start_reconcile_environment(
     worklist = Worklist(dynamodb, "ledger")
     ledger = Ledger(dynamodb, "ledger", clock=clock, sleep=sleep)
     feeder = Feeder(
-        RequestQueue(sqs, "queue"),
-        worklist,
+        queue=RequestQueue(sqs, "queue"),
+        worklist=worklist,
         type_lists=type_lists,
         requests_per_second=requests_per_second,
         share=share,

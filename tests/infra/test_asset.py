@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -123,7 +124,15 @@ def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Pa
     names = {path.name for path in asset.rglob("*")}
 
     assert {"handler.py", "contact_references"} <= names
-    assert not names & {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "bin", "requirements.txt"}
+    assert not names & {
+        "RECORD",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "bin",
+        "requirements.txt",
+        "requirements.in",
+    }
     assert {path.name for path in (asset / "botocore/data").iterdir() if path.is_dir()} == set(SDK_OPERATIONS)
     assert {path.stat().st_mtime for path in asset.rglob("*")} == {315_532_800}
 
@@ -153,23 +162,43 @@ def test_the_asset_is_small(asset: Path, tmp_path: Path) -> None:
 
 
 def test_what_pip_complains_of_is_shown(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package==1.0\n")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\nno-such-package==1.0 --hash=sha256:{'0' * 64}\n")
 
     with pytest.raises(RuntimeError, match=r"(?s)pip could not install requirements\.txt.*no-such-package==1\.0"):
         build(source=tmp_path, target=tmp_path / "target")
 
 
-def test_a_dependency_for_one_platform_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0\n")
-    with zipfile.ZipFile(tmp_path / "synthetic-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("synthetic/fast.so", b"")
-        wheel.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
-        wheel.writestr(
+def synthetic_wheel(folder: Path, content: str) -> str:
+    """Write a wheel with one file, and return the hash that a lock has of it."""
+    wheel = folder / "synthetic-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(content, b"")
+        archive.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
+        archive.writestr(
             "synthetic-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        wheel.writestr("synthetic-1.0.dist-info/RECORD", "")
+        archive.writestr("synthetic-1.0.dist-info/RECORD", "")
+    return "sha256:" + hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_a_dependency_for_one_platform_is_refused(tmp_path: Path) -> None:
+    locked = synthetic_wheel(tmp_path, "synthetic/fast.so")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0 --hash={locked}\n")
 
     with pytest.raises(RuntimeError, match=r"^synthetic/fast\.so runs on one platform only"):
+        build(source=tmp_path, target=tmp_path / "target")
+
+
+@pytest.mark.parametrize(
+    ("hashes", "message"),
+    [("", "--require-hashes mode"), (f" --hash=sha256:{'0' * 64}", "DO NOT MATCH THE HASHES")],
+    ids=["without a hash", "with another's hash"],
+)
+def test_what_the_lock_does_not_know_by_its_hash_is_refused(tmp_path: Path, hashes: str, message: str) -> None:
+    synthetic_wheel(tmp_path, "synthetic/pure.py")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0{hashes}\n")
+
+    with pytest.raises(RuntimeError, match=message):
         build(source=tmp_path, target=tmp_path / "target")
 
 

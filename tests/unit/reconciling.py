@@ -119,8 +119,8 @@ class World:
         self.search = ContactSearch(cast("Any", self.searches), bucket=self.bucket)
         self.report = report or Report(self)
         self.feeder = Feeder(
-            self.requests,
-            self.worklist,
+            queue=self.requests,
+            worklist=self.worklist,
             type_lists=self.type_lists,
             requests_per_second=8,
             share=self.share,

@@ -389,7 +389,7 @@ def test_a_leg_that_connect_does_not_know_is_recorded_empty_and_read_again_in_fu
     assert [item["sk"] for item in system.items("leg")] == ["CONTACT"]
     item = system.item("leg")
     due = item.read_at + timedelta(minutes=15)
-    assert (item.is_unknown, item.read_again_at, item.due_at) == (True, due, due)
+    assert (item.is_unknown, item.full_recheck_at, item.due_at) == (True, due, due)
     assert system.items("leg")[0]["due_key"] == f"RECHECK#{INSTANCE_ID}"
 
     system.connect.contacts["leg"] = [url("on leg")]
@@ -399,8 +399,8 @@ def test_a_leg_that_connect_does_not_know_is_recorded_empty_and_read_again_in_fu
     assert [len(types) for _, types in system.connect.calls] == [5, 6]
     assert (result.reason, system.names("leg")) == ("changed", ["on leg"])
     item = system.item("leg")
-    assert (item.is_unknown, item.read_again_at, item.due_at) == (False, None, None)
-    assert system.items("leg")[0].keys().isdisjoint({"is_unknown", "read_again_at", "due_key", "due_at"})
+    assert (item.is_unknown, item.full_recheck_at, item.due_at) == (False, None, None)
+    assert system.items("leg")[0].keys().isdisjoint({"is_unknown", "full_recheck_at", "due_key", "due_at"})
 
 
 def test_a_leg_that_is_still_unknown_at_its_recheck_stays_empty(system: System) -> None:
@@ -418,11 +418,11 @@ def test_whatever_a_leg_that_connect_did_not_know_is_rechecked_for_it_is_read_in
     system.connect.contacts["first"] = []
     system.capture(completion("leg", initial_contact_id="first", is_analyzed=True))
     due = system.item("leg").due_at
-    read_again_at = system.item("leg").read_again_at
+    full_recheck_at = system.item("leg").full_recheck_at
     assert due is not None
-    assert read_again_at is not None
+    assert full_recheck_at is not None
     system.clock.now = due
-    assert due < system.clock.now + 10 * MILLISECOND < read_again_at
+    assert due < system.clock.now + 10 * MILLISECOND < full_recheck_at
     system.connect.contacts["leg"] = [url("on leg")]
     system.capture(recheck("leg", at=due))
     assert system.names("leg") == ["on leg"]
@@ -436,7 +436,7 @@ def test_a_leg_that_another_report_finds_unknown_once_more_stays_due_as_it_was(s
     [result, _] = system.capture(completion("leg", initial_contact_id="first", at=LATER, completed_at=ENDED))
     assert result.reason == "unchanged"
     after = system.item("leg")
-    assert (after.due_at, after.read_again_at) == (before.due_at, before.read_again_at)
+    assert (after.due_at, after.full_recheck_at) == (before.due_at, before.full_recheck_at)
     assert after.read_at > before.read_at
 
 

@@ -171,7 +171,7 @@ def item_of(capture: Capture, *, version: int = 1) -> ContactItem:
         checked_at=capture.captured_at,
         version=version,
         due_at=NOON + MINUTE,
-        read_again_at=NOON + MINUTE,
+        full_recheck_at=NOON + MINUTE,
     )
 
 
@@ -192,7 +192,7 @@ def test_the_ledger_does_the_same_on_both(both: Both) -> None:
     assert not both.do(lambda ledger: commit(ledger, second))
     seen = item_of(first)
     assert both.do(lambda ledger: ledger.find_items([KEY, ContactKey(INSTANCE_ID, "none")])) == {KEY: seen}
-    confirmed = replace(seen, version=2, checked_at=NOON + MINUTE, due_at=None, read_again_at=None)
+    confirmed = replace(seen, version=2, checked_at=NOON + MINUTE, due_at=None, full_recheck_at=None)
     assert both.do(lambda ledger: ledger.confirm(confirmed, over=seen))
     assert not both.do(lambda ledger: ledger.confirm(confirmed, over=seen))
     assert both.do(lambda ledger: ledger.find_items([KEY])) == {KEY: confirmed}

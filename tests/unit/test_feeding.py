@@ -146,7 +146,7 @@ def test_nothing_to_feed_costs_no_call() -> None:
 def test_slots_double_in_width_while_messages_wait_and_shrink_by_a_twentieth_down_to_theirs() -> None:
     world = World()
     stretches = []
-    for waiting in (8, 9, 9, 9, 0, 0, *[9] * 7):
+    for waiting in (12, 13, 13, 13, 0, 0, *[13] * 7):
         world.queue.waiting = waiting
         run(world, many(1))
         stretches.append(float(lease_item(world)["stretch"]))
@@ -160,7 +160,7 @@ def test_slots_double_in_width_while_messages_wait_and_shrink_by_a_twentieth_dow
 
 def test_a_stretched_slot_is_so_much_wider() -> None:
     world = World()
-    world.queue.waiting = 9
+    world.queue.waiting = 13
     run(world, many(3))
     assert lease_item(world)["fed_until"] == "2026-03-01T12:00:03.000Z"
 

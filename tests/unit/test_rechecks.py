@@ -130,15 +130,15 @@ def test_a_recheck_that_finds_nothing_new_moves_only_the_time_of_the_check(syste
 def test_what_is_still_processing_at_the_last_recheck_is_given_up_and_counted(system: System) -> None:
     system.connect.contacts["a"] = [attachment("PROCESSING")]
     system.capture(completion("a"))
-    due, given_up = [], []
+    due, is_still_processing = [], []
     for _ in range(4):
         due.append(due_after(system))
-        given_up.append(recheck_when_due(system).is_given_up)
+        is_still_processing.append(recheck_when_due(system).is_still_processing)
     assert due == [15 * MINUTES, HOUR, 6 * HOUR, DAY]
-    assert given_up == [False, False, False, True]
+    assert is_still_processing == [False, False, False, True]
     assert due_after(system) is None
     [again] = system.capture(completion("a", at=system.clock.now, completed_at=ENDED))
-    assert not again.is_given_up  # it was, once
+    assert not again.is_still_processing  # it was, once
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_contacts_of_which_more_is_to_come_are_rechecked_twice(
     rechecked = []
     while due := due_after(system):
         rechecked.append(due)
-        assert not recheck_when_due(system).is_given_up
+        assert not recheck_when_due(system).is_still_processing
     assert rechecked == found
 
 
@@ -300,20 +300,20 @@ def test_a_contact_that_only_a_search_reported_is_read_again_in_full_a_day_after
 ) -> None:
     system.connect.contacts["a"] = [url("at completion")]
     search_finds(system)
-    assert system.item("a").read_again_at == ENDED + DAY
+    assert system.item("a").full_recheck_at == ENDED + DAY
     assert due_after(system) == DAY
     system.connect.contacts["a"] = [url("after-contact work")]
     system.connect.calls.clear()
     assert recheck_when_due(system).reason == "changed"
     assert [len(types) for _, types in system.connect.calls] == [5, 6]
     assert (system.names(), due_after(system)) == (["after-contact work"], None)
-    assert system.item("a").read_again_at is None
+    assert system.item("a").full_recheck_at is None
 
 
 def test_a_contact_that_a_search_found_after_a_day_is_not_read_again(system: System) -> None:
     system.connect.contacts["a"] = []
     search_finds(system, after=DAY)
-    assert (due_after(system), system.item("a").read_again_at) == (None, None)
+    assert (due_after(system), system.item("a").full_recheck_at) == (None, None)
 
 
 def test_a_full_recheck_outlasts_rechecks_before_it(system: System) -> None:
@@ -333,7 +333,7 @@ def test_a_full_recheck_is_not_put_off_by_another_request(system: System) -> Non
     search_finds(system)
     system.clock.advance(hours=1)
     system.capture(missed("a", at=system.clock.now, completed_at=ENDED))
-    assert system.item("a").read_again_at == ENDED + DAY
+    assert system.item("a").full_recheck_at == ENDED + DAY
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -350,7 +350,7 @@ def test_a_contact_whose_own_event_came_is_not_read_again_for_the_search_s_sake(
         system.capture(own)
         system.clock.advance(minutes=1)
         system.capture(found)
-    assert (due_after(system), system.item("a").read_again_at) == (None, None)
+    assert (due_after(system), system.item("a").full_recheck_at) == (None, None)
 
 
 @pytest.mark.parametrize("is_covered", [False, True])
@@ -362,7 +362,7 @@ def test_an_event_of_its_own_that_comes_after_the_search_s_find_makes_a_full_rec
     system.clock.advance(minutes=1)
     at = NOON if is_covered else system.clock.now
     system.capture(completion("a", at=at, completed_at=ENDED))
-    assert (due_after(system), system.item("a").read_again_at) == (None, None)
+    assert (due_after(system), system.item("a").full_recheck_at) == (None, None)
 
 
 def test_a_contact_read_for_its_leg_s_sake_that_a_search_reports_is_read_again_in_full(system: System) -> None:
@@ -371,4 +371,4 @@ def test_a_contact_read_for_its_leg_s_sake_that_a_search_reports_is_read_again_i
     system.capture(completion("leg", initial_contact_id="a", at=NOON + HOUR))
     system.capture(missed("a", at=NOON + HOUR / 2, completed_at=ENDED))  # covered by that reading
     assert system.item("a").contact.completion_seen
-    assert system.item("a").read_again_at == ENDED + DAY
+    assert system.item("a").full_recheck_at == ENDED + DAY

@@ -438,14 +438,14 @@ def test_a_recheck_that_is_done_is_due_when_the_capture_says_so() -> None:
 
 def test_a_full_recheck_reads_all_types_and_its_slot_is_as_wide() -> None:
     world = World()
-    world.put_item("a", NOON - DAY, due_at=NOON, read_again_at=NOON)
+    world.put_item("a", NOON - DAY, due_at=NOON, full_recheck_at=NOON)
     world.ask_for_rechecks()
     assert world.table.items["RECONCILE", "LEASE"]["fed_until"]["S"] == "2026-03-01T12:00:00.500Z"
     world.deliver(NOON + MINUTE)
     assert world.references.calls == ["a", "a"]
     item = world.item("a")
     assert item is not None
-    assert (item.due_at, item.read_again_at) == (None, None)
+    assert (item.due_at, item.full_recheck_at) == (None, None)
 
 
 def test_a_recheck_that_is_never_done_is_given_up_after_seven_days_and_counted() -> None:
@@ -500,6 +500,7 @@ def test_a_damaged_contact_hinders_no_recheck() -> None:
     del world.table.items["first#1", "CONTACT"]["capture_id"]
     world.run()
     assert world.asked() == ["0", "2"]
+    assert ("damaged", "the contact's item in the ledger lacks capture_id") in world.told
 
 
 # Instances take turns

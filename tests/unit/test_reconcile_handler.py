@@ -178,7 +178,7 @@ def test_a_damaged_hour_is_logged(function: Function) -> None:
     damaged = {"pk": "HOURS#first", "sk": "2026-01-01T00", "due_key": "HOUR#first", "due_at": "2026-01-01T02"}
     function.world.table.put({name: {"S": value} for name, value in damaged.items()})
     function()
-    [line] = [line for line in function.lines() if line.get("message") == "item passed over"]
+    [line] = [line for line in function.lines() if line.get("message") == "damaged item left out"]
     assert line["reason"] == "the hour's item HOURS#first 2026-01-01T00 cannot be read"
 
 

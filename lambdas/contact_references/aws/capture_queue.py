@@ -55,7 +55,7 @@ def retry_delay(receive_count: int, *, draw: float) -> int:
 
 
 class CaptureQueue:
-    """Delays failed messages and moves hopeless ones to the dead-letter queue."""
+    """Delays messages that failed, and moves permanent failures to the dead-letter queue."""
 
     def __init__(self, client: "SQSClient", *, queue_url: str, dead_letter_queue_url: str) -> None:
         self._client = client

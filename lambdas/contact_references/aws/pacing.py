@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 _SAVED_SECONDS = 1.0
+_SHORT_REST = 1.5  # seconds: the queue's batching window, and what is around it
 _SAVED_BY_A_REST = 2.0  # tokens: the calls of one contact, which need not wait for them
 _YIELD = 0.7
 _LEAST = 0.1
@@ -71,7 +72,7 @@ class TokenBucket:
 
     def wake(self) -> None:
         """Go on after a rest; unless it was short, little of what was saved is left."""
-        is_short = self._clock() - self._filled_at <= _SAVED_SECONDS
+        is_short = self._clock() - self._filled_at <= _SHORT_REST
         self._fill()
         if not is_short:
             self._tokens = min(self._tokens, _SAVED_BY_A_REST)

@@ -141,4 +141,4 @@ def _read_list(body: bytes) -> list[dict[str, object]]:
 
 
 def _unreadable() -> RetriableError:
-    return RetriableError("InvalidResponse", f"{_OPERATION} answered what can't be read")
+    return RetriableError("InvalidResponse", f"{_OPERATION} answered what cannot be read")

@@ -53,9 +53,9 @@ def translated_errors(operation: str, reactions: Mapping[str, type[CaptureError]
             kind = ThrottledError if is_throttled else RetriableError if is_passing else ConfigurationError
         raise kind(code or str(status), f"{operation} answered {status} {code}".rstrip()) from None
     except ParamValidationError:
-        raise PermanentError("ParamValidationError", f"{operation} can't be asked for this") from None
+        raise PermanentError("ParamValidationError", f"{operation} cannot be asked for this") from None
     except ResponseParserError:
-        raise RetriableError("ResponseParserError", f"{operation} answered what can't be read") from None
+        raise RetriableError("ResponseParserError", f"{operation} answered what cannot be read") from None
     except BotoCoreError as error:
         name = type(error).__name__
         is_passing = not isinstance(error, NoCredentialsError | CredentialRetrievalError)

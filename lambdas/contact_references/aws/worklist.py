@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _LEASE = {"pk": "RECONCILE", "sk": "LEASE"}
 _OPENED = "OPENED"
 _HOUR_FORMAT = "%Y-%m-%dT%H"
+_COUNTS = ("completed", "captured", "missing", "visits")
+_TIMES = ("searched_to", "searched_at", "asked_since", "closed_at", "due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +56,43 @@ class Worklist:
 
     def take_lease(self, holder: str, *, now: datetime, until: datetime) -> Lease | None:
         """Return the lease, or None while another run has it."""
-        with translated_errors("UpdateItem", {}):
-            try:
-                answer = self._client.update_item(
-                    TableName=self._table_name,
-                    Key=serialize(_LEASE),
-                    UpdateExpression="SET holder = :me, held_until = :until",
-                    ConditionExpression="attribute_not_exists(pk) OR held_until <= :now OR holder = :me",
-                    ExpressionAttributeValues=serialize(
-                        {":me": holder, ":until": format_time(until), ":now": format_time(now)}
-                    ),
-                    ReturnValues="ALL_NEW",
-                )
-            except self._client.exceptions.ConditionalCheckFailedException:
-                return None
-        item = deserialize(answer["Attributes"])
+        item = self._update_lease(
+            {"holder": holder, "held_until": until},
+            condition="attribute_not_exists(pk) OR held_until <= :now OR holder = :me",
+            values={":me": holder, ":now": now},
+        )
+        if item is None:
+            return None
         fed_until = parse_iso(item["fed_until"]) if "fed_until" in item else now
         return Lease(holder, until, fed_until, float(item.get("stretch", 1)))
 
     def save_lease(self, lease: Lease) -> bool:
         """Note how far feeding has got, and until when the lease is held; return whether it still was."""
+        columns = {
+            "held_until": lease.held_until,
+            "fed_until": lease.fed_until,
+            "stretch": str(round(lease.stretch, 6)),
+        }
+        return self._update_lease(columns, condition="holder = :me", values={":me": lease.holder}) is not None
+
+    def _update_lease(
+        self, columns: Mapping[str, object], *, condition: str, values: Mapping[str, object]
+    ) -> Mapping[str, Any] | None:
+        """Return the lease's item after it, None if the condition does not hold."""
+        values = {**values, **{f":{name}": value for name, value in columns.items()}}
         with translated_errors("UpdateItem", {}):
             try:
-                self._client.update_item(
+                answer = self._client.update_item(
                     TableName=self._table_name,
                     Key=serialize(_LEASE),
-                    UpdateExpression="SET held_until = :until, fed_until = :fed, stretch = :stretch",
-                    ConditionExpression="holder = :me",
-                    ExpressionAttributeValues=serialize(
-                        {
-                            ":me": lease.holder,
-                            ":until": format_time(lease.held_until),
-                            ":fed": format_time(lease.fed_until),
-                            ":stretch": str(round(lease.stretch, 6)),
-                        }
-                    ),
+                    UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in columns),
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=serialize(_written(values)),
+                    ReturnValues="ALL_NEW",
                 )
             except self._client.exceptions.ConditionalCheckFailedException:
-                return False
-        return True
+                return None
+        return deserialize(answer["Attributes"])
 
     def find_opened(self, instance: Instance) -> Opened | None:
         """Return up to where the instance's hours were opened; None for one that was never seen."""
@@ -105,9 +105,8 @@ class Worklist:
 
     def save_opened(self, instance: Instance, opened: Opened) -> None:
         """Note up to where hours were opened: after writing them."""
-        item = {"pk": _hours_key(instance.instance_id), "sk": _OPENED, "opened_to": format_time(opened.until)}
-        if opened.searched_at is not None:
-            item["searched_at"] = format_time(opened.searched_at)
+        columns = _written({"opened_to": opened.until, "searched_at": opened.searched_at})
+        item = {"pk": _hours_key(instance.instance_id), "sk": _OPENED, **columns}
         with translated_errors("PutItem", {}):
             self._client.put_item(TableName=self._table_name, Item=serialize(item))
 
@@ -160,27 +159,12 @@ class Worklist:
         )
 
     def _item(self, hour: Hour) -> Mapping[str, object]:
-        columns: dict[str, object] = {
-            "completed": hour.completed,
-            "captured": hour.captured,
-            "missing": hour.missing,
-            "missing_ids": list(hour.missing_ids),
-            "visits": hour.visits,
-            "searched_to": hour.searched_to,
-            "searched_at": hour.searched_at,
-            "asked_since": hour.asked_since,
-            "closed_at": hour.closed_at,
-            "due_at": hour.due_at,
-            "due_key": _due_key(hour.instance_id, is_backfill=hour.is_backfill) if hour.due_at else None,
-        }
+        columns: dict[str, object] = {name: getattr(hour, name) for name in (*_COUNTS, "missing_ids", *_TIMES)}
+        if hour.due_at is not None:
+            columns["due_key"] = _due_key(hour.instance_id, is_backfill=hour.is_backfill)
         if hour.closed_at is not None and self._retention is not None:
             columns["expires_at"] = int((hour.end + self._retention).timestamp())
-        columns = {
-            name: format_time(value) if isinstance(value, datetime) else value
-            for name, value in columns.items()
-            if value is not None
-        }
-        return {"pk": _hours_key(hour.instance_id), "sk": hour.start.strftime(_HOUR_FORMAT), **columns}
+        return {"pk": _hours_key(hour.instance_id), "sk": hour.start.strftime(_HOUR_FORMAT), **_written(columns)}
 
 
 def hours_due_key(instance: Instance, *, is_backfill: bool) -> str:
@@ -191,6 +175,15 @@ def hours_due_key(instance: Instance, *, is_backfill: bool) -> str:
 def recheck_key(instance: Instance) -> str:
     """Return the key by which an instance's contacts that are to be rechecked are found in the index."""
     return f"RECHECK#{instance.instance_id}"
+
+
+def _written(columns: Mapping[str, object]) -> dict[str, object]:
+    """Return columns as they are written: times as text, without those that have no value."""
+    return {
+        name: format_time(value) if isinstance(value, datetime) else value
+        for name, value in columns.items()
+        if value is not None
+    }
 
 
 def _hours_key(instance_id: str) -> str:
@@ -210,24 +203,15 @@ def _parse_hour(sort_key: str) -> datetime:
 
 
 def _read_hour(item: Mapping[str, Any]) -> Hour | PermanentError:
-    def moment(name: str) -> datetime | None:
-        return parse_iso(item[name]) if name in item else None
-
     try:
+        columns: dict[str, Any] = {name: int(item[name]) for name in _COUNTS}
+        columns |= {name: parse_iso(item[name]) for name in _TIMES if name in item}
         return Hour(
             instance_id=item["pk"].partition("#")[2],
             start=_parse_hour(item["sk"]),
-            completed=int(item["completed"]),
-            captured=int(item["captured"]),
-            missing=int(item["missing"]),
             missing_ids=tuple(item["missing_ids"]),
-            visits=int(item["visits"]),
-            searched_to=moment("searched_to"),
-            searched_at=moment("searched_at"),
-            asked_since=moment("asked_since"),
-            closed_at=moment("closed_at"),
-            due_at=moment("due_at"),
             is_backfill=str(item.get("due_key", "")).startswith("BACKFILL#"),
+            **columns,
         )
     except (KeyError, TypeError, ValueError):
         return PermanentError("DamagedItem", f"the hour's item {item['pk']} {item['sk']} cannot be read")

@@ -137,9 +137,9 @@ def choose_step(
     'read what can change'
     >>> decide(report("other", noon + 2 * hour, "recheck"), can_change=False)
     'skip: nothing can change'
-    >>> decide(report("other", noon + 2 * hour, "recheck"), item=replace(item, read_again_at=noon + 2 * hour))
+    >>> decide(report("other", noon + 2 * hour, "recheck"), item=replace(item, full_recheck_at=noon + 2 * hour))
     'read all'
-    >>> decide(report("other", noon + 2 * hour, "recheck"), item=replace(item, read_again_at=noon + 3 * hour))
+    >>> decide(report("other", noon + 2 * hour, "recheck"), item=replace(item, full_recheck_at=noon + 3 * hour))
     'read what can change'
     >>> decide(report("other", noon + 2 * hour, "recheck"), report("another", noon))
     'read all'
@@ -168,7 +168,7 @@ def _choose_over(
     item: ContactItem, contact: Contact, reports: Sequence[ContactReport], *, now: datetime, can_change: bool
 ) -> Decision:
     uncovered = [report for report in reports if not is_covered(report, item)]
-    is_all_due = item.is_unknown or (item.read_again_at is not None and item.read_again_at <= now)
+    is_all_due = item.is_unknown or (item.full_recheck_at is not None and item.full_recheck_at <= now)
     if any(is_all_due or not report.is_recheck for report in uncovered):
         return Decision(Step.READ_ALL)
     if uncovered and can_change:
@@ -349,20 +349,20 @@ def _with_what_is_due(
     )
     since = contact.completed_at
     if since is None:  # its own completion is still to be reported, and then it is read
-        return replace(following, read_again_at=None, due_at=None)
+        return replace(following, full_recheck_at=None, due_at=None)
     afresh = full_recheck(
         since=since,
         read_at=following.read_at,
         is_recorded_empty=following.is_unknown and not (item is not None and item.is_unknown),
         is_found_by_search=following.is_found_by_search,
     )
-    before = item.read_again_at if item is not None and following.is_unknown else None
+    before = item.full_recheck_at if item is not None and following.is_unknown else None
     is_pending = before is not None and before > following.read_at
-    read_again_at = _earliest(afresh, before if is_pending else None)
+    full_recheck_at = _earliest(afresh, before if is_pending else None)
     recheck_at = next_recheck(
         references, since=since, checked_at=following.checked_at, may_change=can_change and following.may_change
     )
-    return replace(following, read_again_at=read_again_at, due_at=_earliest(recheck_at, read_again_at))
+    return replace(following, full_recheck_at=full_recheck_at, due_at=_earliest(recheck_at, full_recheck_at))
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

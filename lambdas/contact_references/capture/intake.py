@@ -39,13 +39,13 @@ class Intake:
     def take_messages(self, messages: Sequence[Message], *, scope: Scope, time_left: Callable[[], float]) -> list[str]:
         """Capture what the messages report; return the ids of those that go back to the queue.
 
-        Hopeless ones have been moved to the dead-letter queue by then. Messages that have failed again and
+        Permanent failures have been moved to the dead-letter queue by then. Messages that have failed again and
         again come after the others are captured: one that kills the process takes no newcomer along.
         """
         failed: list[str] = []
-        newcomers = [message for message in messages if message.receive_count <= _OFTEN_RECEIVED]
-        stayers = [message for message in messages if message.receive_count > _OFTEN_RECEIVED]
-        for group in (newcomers, stayers):
+        seldom_received = [message for message in messages if message.receive_count <= _OFTEN_RECEIVED]
+        often_received = [message for message in messages if message.receive_count > _OFTEN_RECEIVED]
+        for group in (seldom_received, often_received):
             failed += self._take_group(group, scope, time_left)
         return failed
 
@@ -66,7 +66,7 @@ class Intake:
             try:
                 report = self._parse(_read_json(message.body), scope)
             except PermanentError as error:
-                self._report.unusable_message(message.message_id, error)
+                self._report.unprocessable_message(message.message_id, error)
                 failures.append((message, error))
             else:
                 if isinstance(report, ContactReport):

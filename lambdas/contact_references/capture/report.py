@@ -23,7 +23,7 @@ COUNTS = (
     "InvalidReferences",
     "UnlistedReferences",
     "RefusedTypes",
-    "ContactsGivenUp",
+    "ContactsStillProcessing",
     "ApiCalls",
     "ThrottledApiCalls",
 )
@@ -50,9 +50,9 @@ class Report:
             return
         self._counts["ContactsCaptured" if result.outcome is Outcome.CAPTURED else "ContactsSkipped"] += 1
         line = ids | {"outcome": result.outcome, "reason": result.reason, "reference_count": result.reference_count}
-        if result.is_given_up:
-            self._counts["ContactsGivenUp"] += 1
-            line |= {"given_up": True}
+        if result.is_still_processing:
+            self._counts["ContactsStillProcessing"] += 1
+            line |= {"still_processing": True}
         if result.outcome is Outcome.CAPTURED:
             references = result.references
             counts = {
@@ -78,9 +78,9 @@ class Report:
         line = {"contact_id": contact_id, "outcome": Outcome.SKIPPED, "reason": "not a completion"}
         self._logger.info("contact done", extra=line)
 
-    def unusable_message(self, message_id: str, error: CaptureError) -> None:
+    def unprocessable_message(self, message_id: str, error: CaptureError) -> None:
         """Tell of a message from which no contact could be read."""
-        self._failure("message not usable", error, {"message_id": message_id})
+        self._failure("message cannot be processed", error, {"message_id": message_id})
 
     def undelivered(self, message_id: str, error: CaptureError) -> None:
         """Tell that the queue could not be told what to do with a message that was not captured."""

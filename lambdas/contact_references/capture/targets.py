@@ -38,8 +38,8 @@ class Result:
     """What became of one contact and why; `references` are those of the capture that was made or confirmed here.
 
     `seconds_to_capture` runs from a contact's completion to the reading that first captured it, of contacts
-    that an event of their own reported. `is_given_up` says that this was the last recheck and found something in
-    PROCESSING.
+    that an event of their own reported. `is_still_processing` says that this was the last recheck and found something
+    in PROCESSING.
     """
 
     outcome: Outcome
@@ -48,7 +48,7 @@ class Result:
     reference_count: int = 0
     references: tuple[Reference, ...] = ()
     seconds_to_capture: float | None = None
-    is_given_up: bool = False
+    is_still_processing: bool = False
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ class Target:
             reference_count=write.item.reference_count,
             references=references,
             seconds_to_capture=self._seconds_to_capture(write.item),
-            is_given_up=was_due and write.item.due_at is None and is_processing(references),
+            is_still_processing=was_due and write.item.due_at is None and is_processing(references),
         )
 
     def final(self, now: datetime) -> Result | CaptureError:

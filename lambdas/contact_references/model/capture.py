@@ -47,7 +47,7 @@ class ContactItem:
     reading of all its types and of any reading. Every write raises `version`. `may_change` says that what services
     produce was awaited once, `is_unknown` that Connect did not know the contact, a leg, which therefore counts as
     empty, `is_found_by_search` that only a search reported its completion. All its types are to be read again at
-    `read_again_at`, and something is to be read again at `due_at`, which was asked for since `recheck_asked_since` in
+    `full_recheck_at`, and something is to be read again at `due_at`, which was asked for since `recheck_asked_since` in
     vain. `expires_at` is in seconds since 1970. What is None is not due, or never.
     """
 
@@ -62,7 +62,7 @@ class ContactItem:
     may_change: bool = False
     is_unknown: bool = False
     is_found_by_search: bool = False
-    read_again_at: datetime | None = None
+    full_recheck_at: datetime | None = None
     due_at: datetime | None = None
     recheck_asked_since: datetime | None = None
     expires_at: int | None = None

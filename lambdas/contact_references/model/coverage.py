@@ -1,4 +1,4 @@
-"""How far an hour of an instance's contacts is accounted for, and when to look at it again."""
+"""How far an hour of an instance's contacts is accounted for, and when to visit it again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -122,7 +122,8 @@ class Hour:
         asked_since = ended.asked_since or now
         if now >= asked_since + _GIVE_UP_AFTER:
             return replace(ended, asked_since=asked_since, closed_at=now, due_at=None)
-        due_at = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(ended.visits - 1, 6))
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(ended.visits - 1, 6))
+        due_at = min(now + pause, asked_since + _GIVE_UP_AFTER)
         if searched_at < ended.end + _INDEXED_AFTER <= due_at:
             # Searched once more then, and all that is missing asked for: what was indexed late never was.
             return replace(ended, searched_at=None, asked_since=None, due_at=due_at)

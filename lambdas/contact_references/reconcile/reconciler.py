@@ -49,27 +49,17 @@ class Run:
                     break
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciler:
     """Works what is due; `seconds_per_step` is about how long the longest step takes."""
 
-    def __init__(
-        self,
-        *,
-        hours: Hours,
-        rechecks: Rechecks,
-        worklist: Worklist,
-        feeder: Feeder,
-        report: ReconcileReport,
-        seconds_per_step: float,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._hours = hours
-        self._rechecks = rechecks
-        self._worklist = worklist
-        self._feeder = feeder
-        self._report = report
-        self._seconds_per_step = seconds_per_step
-        self._clock = clock
+    hours: Hours
+    rechecks: Rechecks
+    worklist: Worklist
+    feeder: Feeder
+    report: ReconcileReport
+    seconds_per_step: float
+    clock: Callable[[], datetime]
 
     def run(self, instances: Sequence[Instance], *, holder: str, time_left: Callable[[], float]) -> bool:
         """Work what is due until there is no more of it, no slot for a request or no time; False if another run does.
@@ -77,19 +67,19 @@ class Reconciler:
         Instances take turns, the one searched least recently first: with their hours and rechecks, and when all that is
         done, with their hours of the past. Raises the first error, when all else is done.
         """
-        now = self._clock()
-        lease = self._worklist.take_lease(holder, now=now, until=now + timedelta(seconds=time_left()))
+        now = self.clock()
+        lease = self.worklist.take_lease(holder, now=now, until=now + timedelta(seconds=time_left()))
         if lease is None:
             return False
-        enough = min(self._seconds_per_step, time_left() / 2)
+        enough = min(self.seconds_per_step, time_left() / 2)
         run = Run(has_time=lambda: time_left() > enough)
         try:
-            self._feeder.begin(lease)
+            self.feeder.begin(lease)
             self._work(instances, run)
         finally:
-            self._feeder.end()
+            self.feeder.end()
         for instance, error in run.failures:
-            self._report.failed(instance, error)
+            self.report.failed(instance, error)
         if run.failures:
             raise run.failures[0][1]
         return True
@@ -98,21 +88,21 @@ class Reconciler:
         opened: dict[Instance, Opened] = {}
         for instance in instances:
             with run.failing_alone(instance):
-                opened[instance] = self._hours.open(instance)
+                opened[instance] = self.hours.open(instance)
         turns = sorted(opened, key=lambda instance: str(opened[instance].searched_at or ""))
         run.take_turns(
             (instance, steps)
             for instance in turns
-            for steps in (self._hours.visit_due(instance), self._rechecks.ask_for_due(instance))
+            for steps in (self.hours.visit_due(instance, is_backfill=False), self.rechecks.ask_for_due(instance))
         )
-        run.take_turns((instance, self._hours.visit_past(instance)) for instance in turns)
+        run.take_turns((instance, self.hours.visit_due(instance, is_backfill=True)) for instance in turns)
         for instance in turns:
             with run.failing_alone(instance):
                 if instance in run.had_turns:
-                    self._worklist.save_opened(instance, replace(opened[instance], searched_at=self._clock()))
-                self._report.gauges(instance, self._measure(instance))
+                    self.worklist.save_opened(instance, replace(opened[instance], searched_at=self.clock()))
+                self.report.gauges(instance, self._measure(instance))
 
     def _measure(self, instance: Instance) -> Gauges:
-        missing, hours_open, past_hours_open = self._hours.measure(instance)
-        rechecks_due = self._worklist.count_due(recheck_key(instance), until=self._clock())
+        missing, hours_open, past_hours_open = self.hours.measure(instance)
+        rechecks_due = self.worklist.count_due(recheck_key(instance), until=self.clock())
         return Gauges(missing, hours_open, past_hours_open, rechecks_due)

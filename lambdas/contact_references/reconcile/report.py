@@ -47,7 +47,7 @@ class ReconcileReport:
 
     def damaged(self, error: CaptureError) -> None:
         """Tell of an item that cannot be read, and is passed over."""
-        self._logger.error("item passed over", extra={"error": error.error, "reason": error.reason})
+        self._logger.error("damaged item left out", extra={"error": error.error, "reason": error.reason})
 
     def recheck_given_up(self, key: ContactKey) -> None:
         """Tell of a contact that was to be read again, and was not for a week."""
