@@ -37,27 +37,24 @@ demo: setup  ## the main job on real events: deploy to a local AWS and Connect, 
 	@$(BIN)/python -m local demo
 
 test: setup  ## every test, the deployed system's included
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadscope --no-loadscope-reorder
 
 check: setup  ## lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, docs/faults.md, docs/scale.md, docs/decisions/
-	@$(BIN)/python -m benchmarks.pacing --write
-	@$(BIN)/python -m benchmarks.pacing --rate 8 --contacts 293 --write
-	@$(BIN)/python -m benchmarks.load --contacts 10000 --write
-	@$(BIN)/python -m benchmarks.load --contacts 2000 --rate 8 --scenario alone --scenario baseline --write
-	@$(BIN)/python -m benchmarks.function --write
-	@$(BIN)/python -m benchmarks.counts --write
-	@$(BIN)/python -m benchmarks.backlog --write
-	@$(BIN)/python -m benchmarks.cost --write
-	@$(BIN)/python -m benchmarks.scale --processes 2 --write
-	@$(BIN)/python -m benchmarks.scale_check --write
-	@$(BIN)/python -m benchmarks.reconcile --write
-	@$(BIN)/python -m benchmarks.faults
-	@$(BIN)/python -m benchmarks.fuzz --seconds 600
+bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, docs/scale.md and docs/faults.md
+	@$(BIN)/python -m pytest benchmarks/*.py
+	@$(BIN)/python -m benchmarks load --contacts 10000 --write
+	@$(BIN)/python -m benchmarks load --contacts 2000 --rate 8 --scenario alone --scenario baseline --write
+	@$(BIN)/python -m benchmarks function --write
+	@$(BIN)/python -m benchmarks cost --write
+	@$(BIN)/python -m benchmarks scale --processes 2 --write
+	@$(BIN)/python -m benchmarks check --write
+	@$(BIN)/python -m benchmarks reconcile --write
+	@$(BIN)/python -m pytest tests/faults --full-matrix
+	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz
 
 # In a clone, because each mutant is written into the sources.
 mutants: setup  ## change the capture's rules one by one, and tell which changes no test notices (an hour or two)

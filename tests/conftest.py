@@ -1,49 +1,69 @@
-"""What tests of several folders share: a deployed system that enforces IAM, and which of them run in one process.
+"""What tests of several folders share: options and profiles, a deployed system, and which of them run in one process.
 
-`pytest --dist=loadgroup --no-loadscope-reorder` runs a group in one process. What waits most begins first, so that the
-processes that compute have something to do meanwhile.
+`--full-matrix` runs every fault and a hundred kills against the deployed system, and writes docs/faults.md.
+`--hypothesis-profile=fuzz` draws new random examples, as many as a long run is worth, and prints how to repeat a
+failure: `pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz`.
+
+With several processes, what shares a deployment runs in one of them. What waits most begins first, so that others
+compute meanwhile.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from local.system import System, start
 
-_DEPLOYED = ("enforcing_system", "rig", "system")
-"""Fixtures that deploy the stacks: once each, for all tests that use them."""
+settings.register_profile("fuzz", max_examples=2000, database=None, print_blob=True)
+
+_SHARED = {
+    "tests/permissions/": "enforcing system",
+    "tests/system/test_reconcile.py": "enforcing system",
+    "tests/system/": "system",
+    "tests/faults/": "rig",
+}
+"""What tests by where they are share: a deployment, made once for all of them."""
 
 _LONGEST_FIRST = (
-    *_DEPLOYED,
-    "test_the_demo_accounts_for_every_contact",
-    "unit/test_state_machine.py",
-    "unit/test_protocol.py",
-    "infra",
-    "unit/test_reconcile.py",
+    *dict.fromkeys(_SHARED.values()),
+    "tests/unit/test_state_machine.py",
+    "tests/unit/test_protocol.py",
+    "tests/infra/test_settings.py",
+    "tests/infra/test_asset.py",
+    "tests/unit/test_reconcile.py",
 )
 
 
-def _name_group(item: pytest.Item) -> str:
-    """Name what a test shares with those of its group: a deployment, synthesized stacks, or the fixtures of a file."""
-    for fixture in _DEPLOYED:
-        if fixture in getattr(item, "fixturenames", ()):
-            return fixture
-    if item.path.parent.name == "infra":
-        return "infra"
-    return item.name if item.path.parent.name == "system" else f"{item.path.parent.name}/{item.path.name}"
+def _name_group(nodeid: str) -> str:
+    """Name what a test shares with those of its group: a deployment, or the fixtures of a file."""
+    path = nodeid.partition("::")[0]
+    return next((group for start, group in _SHARED.items() if path.startswith(start)), path)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if item.config.pluginmanager.hasplugin("xdist"):  # which reads the mark before items are ordered
-        item.add_marker(pytest.mark.xdist_group(_name_group(item)))
+class _ByDeployment(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _name_group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByDeployment(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-matrix", action="store_true", help="every fault, a hundred kills; writes docs/faults.md")
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by their fixtures
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
     # Those of the permissions come last: they make instances, each of which costs a run its searches.
-    items.sort(key=lambda item: (ranks.get(_name_group(item), len(ranks)), item.path.parent.name == "permissions"))
+    items.sort(
+        key=lambda item: (ranks.get(_name_group(item.nodeid), len(ranks)), item.path.parent.name == "permissions")
+    )
 
 
 @pytest.fixture(scope="session")
