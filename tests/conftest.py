@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from local.system import System, start
 
@@ -44,7 +44,7 @@ def _name_group(nodeid: str) -> str:
     return next((group for start, group in _SHARED.items() if path.startswith(start)), path)
 
 
-class _ByDeployment(LoadScopeScheduling):
+class _ByDeployment(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         return _name_group(nodeid)
 
