@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
 
+from benchmarks.days import OURS, deployment_at
 from benchmarks.report import Section, table, tell, verdict
-from benchmarks.scale import OURS, deployment_at
 from benchmarks.simulation import MIDNIGHT, Plan, World, live_id
 from benchmarks.traffic import ALL_TYPES
 from contact_references.aws.pacing import TokenBucket
