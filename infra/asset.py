@@ -27,7 +27,7 @@ SDK_OPERATIONS = {
 
 _UNUSED = (
     "aws_lambda_powertools/event_handler",
-    "aws_lambda_powertools/utilities/[!_jt]*/",  # jmespath_utils and typing stay
+    "aws_lambda_powertools/utilities/[!_djt]*/",  # data_classes, jmespath_utils and typing stay
     "boto3/data",  # of boto3's resources
     "boto3/examples",
     "dateutil/zoneinfo",

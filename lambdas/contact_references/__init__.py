@@ -1,6 +1,6 @@
 """What Amazon Connect knows about a finished contact, captured: the package that the functions share.
 
-Imports go one way: `handler → capture | reconcile → aws → model`.
+Imports go one way: `handler → capture | reconcile | lookup → aws → model`.
 
 model/              pure, without SDK and I/O
     contact         a contact: what names it, whose it is, what is known about it
@@ -40,4 +40,7 @@ reconcile/          accounts for every completed contact
     feeding         a slot in time for each request
     report          log lines, counts and gauges
     settings        the function's environment
+lookup/             looks up what was captured
+    reader          contacts' captures, and the contacts that have a value
+    flow            what a Connect flow asks, and the answer in its form
 """

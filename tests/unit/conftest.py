@@ -218,21 +218,40 @@ class FakeDynamoDB:
         return {"UnprocessedItems": {table: requests[done:]} if requests[done:] else {}}
 
     def _query(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        assert parameters["KeyConditionExpression"] == "pk = :pk AND begins_with(sk, :rows)"
+        if "IndexName" in parameters:
+            return self._query_value(parameters)
+        used = {"pk = :pk": {":pk"}, "pk = :pk AND begins_with(sk, :rows)": {":pk", ":rows"}}
         assert parameters["ConsistentRead"] is True
         values = parameters["ExpressionAttributeValues"]
-        _require(set(values) == {":pk", ":rows"} and all(value["S"] for value in values.values()), "Query")
+        _require(set(values) == used[parameters["KeyConditionExpression"]], "Query")
+        _require(all(value["S"] for value in values.values()), "Query")
         start = _key(parameters["ExclusiveStartKey"]) if "ExclusiveStartKey" in parameters else ("", "")
+        prefix = values.get(":rows", {"S": ""})["S"]
         found = sorted(
-            key
-            for key in self.items
-            if key[0] == values[":pk"]["S"] and key[1].startswith(values[":rows"]["S"]) and key > start
+            key for key in self.items if key[0] == values[":pk"]["S"] and key[1].startswith(prefix) and key > start
         )
         page = {"Items": [self.items[key] for key in found[: self.rows_a_page]]}
         if len(found) <= self.rows_a_page:
             return page
         pk, sk = found[self.rows_a_page - 1]
         return page | {"LastEvaluatedKey": {"pk": {"S": pk}, "sk": {"S": sk}}}
+
+    def _query_value(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Answer from the index `by_value`, which has all columns, the latest first, never a moment behind."""
+        assert parameters["IndexName"] == "by_value"
+        assert parameters["KeyConditionExpression"] == "value_key = :value"
+        assert parameters["ScanIndexForward"] is False
+        [wanted] = parameters["ExpressionAttributeValues"].values()
+        _require("ConsistentRead" not in parameters and parameters["Limit"] > 0, "Query")
+        found = [item for item in self.items.values() if item.get("value_key") == wanted]
+        found.sort(key=lambda item: (item["value_at"]["S"], *_key(item)), reverse=True)
+        names = ("pk", "sk", "value_key", "value_at")
+        keys = [{name: item[name] for name in names} for item in found]
+        start = keys.index(parameters["ExclusiveStartKey"]) + 1 if "ExclusiveStartKey" in parameters else 0
+        end = start + parameters["Limit"]
+        page: dict[str, Any] = {"Items": found[start:end]}
+        # As the service does, a page that is full has a key to go on after, even if nothing comes after it.
+        return page | ({"LastEvaluatedKey": keys[end - 1]} if end <= len(found) else {})
 
     def _put(self, parameters: dict[str, Any]) -> dict[str, Any]:
         item = parameters["Item"]
@@ -554,9 +573,9 @@ def create_ledger(dynamodb: Any) -> None:
             {
                 "IndexName": f"by_{of}",
                 "KeySchema": _key_schema(f"{of}_key", f"{of}_at"),
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "Projection": {"ProjectionType": projected},
             }
-            for of in ("value", "due")
+            for of, projected in (("value", "ALL"), ("due", "KEYS_ONLY"))
         ],
         BillingMode="PAY_PER_REQUEST",
     )

@@ -216,3 +216,20 @@ def test_the_indexes_find_values_and_what_is_due(both: Both) -> None:
     assert found("by_due", "DAY") == [("2026-03-01", format_time(NOON))]
     both.do(lambda ledger: ledger.confirm(replace(item_of(capture), version=2, due_at=None), over=item_of(capture)))
     assert found("by_due", f"RECHECK#{INSTANCE_ID}") == []
+
+
+def test_both_page_through_a_value_the_latest_first(both: Both) -> None:
+    captures = [
+        replace(
+            capture_of(name, 0),
+            capture_id=name,
+            contact=replace(CONTACT, key=ContactKey(INSTANCE_ID, name), completed_at=NOON + hour * MINUTE),
+        )
+        for hour, name in enumerate("abc")
+    ]
+    both.do(lambda ledger: [commit(ledger, capture) for capture in captures])
+    rows, following = both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "1.5", limit=2))
+    assert [row.capture_id for row in rows] == ["c", "b"]
+    rows, following = both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "1.5", limit=2, after=following))
+    assert ([row.capture_id for row in rows], following) == (["a"], None)
+    assert both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "2", limit=2)) == ([], None)
