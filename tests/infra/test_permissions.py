@@ -9,6 +9,7 @@ HERE = "us-east-1:111122223333"
 PRINCIPALS = {
     "capture": "lambda.amazonaws.com",
     "reconcile": "lambda.amazonaws.com",
+    "lookup": "lambda.amazonaws.com",
     "schedule": "scheduler.amazonaws.com",
 }
 Grant = tuple[str, str, str]
@@ -16,7 +17,7 @@ Grant = tuple[str, str, str]
 
 def role_of(deployment: Any, name: str) -> str:
     """Logical id of the one role of this part: a function's, or the schedule's."""
-    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack="capture" if name == "capture" else "reconcile")
+    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack="reconcile" if name == "schedule" else name)
     (role,) = [
         logical_id
         for logical_id, each in roles.items()
@@ -118,6 +119,19 @@ def test_the_reconcile_role_may_do_exactly_what_the_function_does(default: Any) 
         *expected_ledger_key(default),
         *((f"sqs:{action}", f"arn:aws:sqs:{HERE}:{queue}", "") for action in ("SendMessage", "GetQueueAttributes")),
         *expected_log(default, "reconcile"),
+    }
+
+
+def test_the_lookup_role_may_read_the_ledger_and_nothing_else(default: Any) -> None:
+    (table,) = default.all("AWS::DynamoDB::Table")
+    (key,) = default.all("AWS::KMS::Key")
+
+    assert grants(default, "lookup") == {
+        ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}", ""),
+        ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{HERE}:table/{table}", ""),
+        ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}/index/by_value", ""),
+        ("kms:Decrypt", f"arn:aws:kms:{HERE}:key/{key}", "dynamodb.us-east-1.amazonaws.com"),
+        *expected_log(default, "lookup"),
     }
 
 
