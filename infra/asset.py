@@ -34,6 +34,9 @@ _UNUSED = (
 )
 """Parts of the dependencies that no module of the functions imports, by size; globs."""
 
+_EVENT_CLASSES = "aws_lambda_powertools/utilities/data_classes"
+_USED_EVENT_CLASSES = {"common.py", "connect_contact_flow_event.py", "shared_functions.py"}
+
 
 def functions_code() -> lambda_.AssetCode:
     """Return the code that every function shares; its handlers are named `<folder>.handler.handler`.
@@ -131,6 +134,19 @@ def _remove_what_is_unused(target: Path) -> None:
             raise RuntimeError(f"there is no {pattern} to remove from the asset: has a dependency changed?")
         for path in unused:
             shutil.rmtree(path)
+    _remove_event_classes(target / _EVENT_CLASSES)
+
+
+def _remove_event_classes(folder: Path) -> None:
+    # The package imports all of its modules, of which one is used: a twentieth of a start.
+    if missing := _USED_EVENT_CLASSES - {path.name for path in folder.iterdir()}:
+        raise RuntimeError(f"there is no {', '.join(sorted(missing))} in {_EVENT_CLASSES}: has a dependency changed?")
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in _USED_EVENT_CLASSES:
+            path.unlink()
+    (folder / "__init__.py").write_text("")
 
 
 def _prune_sdk(data: Path) -> None:

@@ -5,7 +5,7 @@ import os
 from functools import cache
 from typing import Any
 
-import boto3
+import botocore.session
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.data_classes.connect_contact_flow_event import ConnectContactFlowEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,7 +30,9 @@ def _wire() -> Reader:
         read_timeout=1,
         retries={"mode": "standard", "total_max_attempts": 2},
     )
-    return Reader(Ledger(boto3.session.Session().client("dynamodb", config=config), table_name))
+    # Without boto3, which makes the same client: a flow's caller waits while the function starts.
+    client: Any = botocore.session.get_session().create_client("dynamodb", config=config)
+    return Reader(Ledger(client, table_name))
 
 
 @logger.inject_lambda_context
