@@ -20,6 +20,7 @@ LOCK_FILE = "requirements.txt"
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
+    "events": {"PutEvents"},
     "s3": {"HeadBucket", "PutObject"},  # the former is the SDK's own, to find a bucket's Region
     "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
 }

@@ -23,13 +23,14 @@ aws/                adapters, one store or service operation each
     items           DynamoDB's items as dictionaries
     lake            S3: what was committed, appended
     capture_queue   SQS: messages that come again, dead letters, and capture requests
+    announcements   EventBridge: who wants to be told of captures
     search          SearchContacts, and which instances there are
     worklist        DynamoDB: hours, what is due, and the lease of a run
     sdk_errors      the SDK's errors, translated
 capture/            captures completed contacts
     intake          from messages to reports, from failures to what the queue does next
     targets         the contacts of a batch, and what became of each
-    capturer        look, decide, read, put rows, commit, clean up, append
+    capturer        look, decide, read, put rows, commit, clean up, append, announce
     decisions       what to do with a contact and what to write of it: pure
     report          log lines and metrics
     settings        the function's environment

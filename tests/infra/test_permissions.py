@@ -163,13 +163,26 @@ def test_configured_instances_are_the_only_ones_that_may_be_asked(production: An
     }
 
 
+def test_only_where_captures_are_announced_may_the_default_bus_be_told_of_them(default: Any, production: Any) -> None:
+    def on_events(deployment: Any) -> set[Grant]:
+        return {grant for name in PRINCIPALS for grant in grants(deployment, name) if grant[0].startswith("events:")}
+
+    assert on_events(default) == set()
+    assert on_events(production) == {("events:PutEvents", f"arn:aws:events:{HERE}:event-bus/default", "")}
+    assert {grant[0] for grant in grants(production, "capture")} > {"events:PutEvents"}
+
+
+@pytest.mark.parametrize("deployment", ["default", "production"])
 @pytest.mark.parametrize("name", PRINCIPALS)
-def test_every_action_exists_and_takes_the_resource_it_is_granted_on(default: Any, name: str) -> None:
+def test_every_action_exists_and_takes_the_resource_it_is_granted_on(
+    deployment: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    deployed = request.getfixturevalue(deployment)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parliament reads its policy database through the old pkg_resources
         # The warnings come at import; parliament has no types.
         from parliament import analyze_policy_string  # type: ignore[import-untyped]  # noqa: PLC0415
 
-        findings = analyze_policy_string(json.dumps(default.policy(role_of(default, name)))).findings
+        findings = analyze_policy_string(json.dumps(deployed.policy(role_of(deployed, name)))).findings
 
     assert [str(finding) for finding in findings] == []

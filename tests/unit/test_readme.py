@@ -12,7 +12,9 @@ from typing import Any
 import jmespath  # type: ignore[import-untyped]  # what the AWS CLI and boto3 read --query with
 import pytest
 
+from contact_references.aws.announcements import describe
 from contact_references.capture.report import COUNTS, SECONDS_TO_CAPTURE
+from contact_references.model.contact import ContactKey
 from contact_references.model.events import ContactReport, parse_event
 from contact_references.model.timestamps import parse_iso
 from contact_references.reconcile import report as reconcile_report
@@ -197,8 +199,8 @@ def test_the_costs_add_up() -> None:
     assert [sum(column) for column in zip(*parts, strict=True)] == pytest.approx(total)
 
 
-def test_its_row_is_what_is_captured(system: System) -> None:
-    [text] = re.findall(r"```json\n(.*?)```", DATA, re.DOTALL)
+def test_its_row_is_what_is_captured_and_its_event_what_is_announced(system: System) -> None:
+    text, announced = re.findall(r"```json\n(.*?)```", DATA, re.DOTALL)
     row = json.loads(text)
     seeds = json.loads((ROOT / "local" / "contacts.json").read_text())["contacts"]
     system.connect.contacts = {seed["Id"]: seed["References"] for seed in seeds}
@@ -210,6 +212,10 @@ def test_its_row_is_what_is_captured(system: System) -> None:
     _, captured = system.items(row["contact_id"])
     of_one_run = {"capture_id": "", "captured_at": "", "sk": ""}
     assert captured | of_one_run == row | of_one_run | {"schema_version": "2"}
+    capture = system.ledger.find_capture(ContactKey(row["instance_id"], row["contact_id"]))
+    assert capture is not None
+    detail = json.loads(announced)["detail"]
+    assert describe(capture) | of_one_run == detail | of_one_run
 
 
 def test_the_walk_to_the_committed_row_names_at_most_nine_files() -> None:

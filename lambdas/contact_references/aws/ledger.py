@@ -247,6 +247,7 @@ class Ledger:
             **item.contact_record(),
             "completion_seen": item.contact.completion_seen,
             "event_id": item.event_id,
+            **({"is_first": True} if item.is_first else {}),
             **_noted_attributes(item),
             **self._expiry(item.contact, item.captured_at),
         }
@@ -343,6 +344,7 @@ def _read_item(item: Mapping[str, Any]) -> ContactItem | PermanentError:
             read_at=parse_iso(item["read_at"]),
             checked_at=parse_iso(item["checked_at"]),
             version=int(item["version"]),
+            is_first=item.get("is_first", False),
             may_change=item.get("may_change", False),
             is_unknown=item.get("is_unknown", False),
             is_found_by_search=item.get("is_found_by_search", False),
