@@ -7,6 +7,7 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from infra.capture import CaptureStack, share_rate
+from infra.lookup import FlowDesignerStack, LookupStack
 from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
@@ -29,6 +30,9 @@ def build(app: cdk.App) -> None:
     storage = StorageStack(app, f"{prefix}-Storage", settings=settings, visibility_timeout=hidden)
     CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage, rate=rate)
     ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage)
+    lookup = LookupStack(app, f"{prefix}-Lookup", settings=settings, storage=storage)
+    if settings.instance_arns:
+        FlowDesignerStack(app, f"{prefix}-FlowDesigner", settings=settings, function=lookup.function)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

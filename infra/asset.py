@@ -21,6 +21,7 @@ _NOT_IN_THE_ASSET = {Path(LOCK_FILE), Path("requirements.in")}
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
+    "events": {"PutEvents"},
     "s3": {"HeadBucket", "PutObject"},  # the former is the SDK's own, to find a bucket's Region
     "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
 }
@@ -28,12 +29,15 @@ SDK_OPERATIONS = {
 
 _UNUSED = (
     "aws_lambda_powertools/event_handler",
-    "aws_lambda_powertools/utilities/[!_jt]*/",  # jmespath_utils and typing stay
+    "aws_lambda_powertools/utilities/[!_djt]*/",  # data_classes, jmespath_utils and typing stay
     "boto3/data",  # of boto3's resources
     "boto3/examples",
     "dateutil/zoneinfo",
 )
 """Parts of the dependencies that no module of the functions imports, by size; globs."""
+
+_EVENT_CLASSES = "aws_lambda_powertools/utilities/data_classes"
+_USED_EVENT_CLASSES = {"common.py", "connect_contact_flow_event.py", "shared_functions.py"}
 
 
 def functions_code() -> lambda_.AssetCode:
@@ -137,6 +141,19 @@ def _remove_what_is_unused(target: Path) -> None:
             raise RuntimeError(f"there is no {pattern} to remove from the asset: has a dependency changed?")
         for path in unused:
             shutil.rmtree(path)
+    _remove_event_classes(target / _EVENT_CLASSES)
+
+
+def _remove_event_classes(folder: Path) -> None:
+    # The package imports all of its modules, of which one is used: a twentieth of a start.
+    if missing := _USED_EVENT_CLASSES - {path.name for path in folder.iterdir()}:
+        raise RuntimeError(f"there is no {', '.join(sorted(missing))} in {_EVENT_CLASSES}: has a dependency changed?")
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in _USED_EVENT_CLASSES:
+            path.unlink()
+    (folder / "__init__.py").write_text("")
 
 
 def _prune_sdk(data: Path) -> None:

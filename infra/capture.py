@@ -150,6 +150,7 @@ class CaptureFunction(PythonFunction):
                 "AUDIT_SHARE": f"{settings.audit_share:g}",
                 "REQUESTS_PER_SECOND": f"{rate.requests_per_second:g}",
                 "RETENTION_DAYS": str(settings.retention_days),
+                **({"ANNOUNCE": "true"} if settings.announce else {}),
             },
         )
         lambda_.EventSourceMapping(
@@ -165,7 +166,7 @@ class CaptureFunction(PythonFunction):
 
 
 def _statements(*, settings: Settings, storage: StorageStack) -> list[iam.PolicyStatement]:
-    return [
+    statements = [
         allow(["connect:ListContactReferences"], *(f"{instance}/contact/*" for instance in instance_arns(settings))),
         allow(
             [
@@ -192,3 +193,7 @@ def _statements(*, settings: Settings, storage: StorageStack) -> list[iam.Policy
         ),
         allow_ledger_key(storage),
     ]
+    if settings.announce:
+        bus = f"arn:{cdk.Aws.PARTITION}:events:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:event-bus/default"
+        statements.append(allow(["events:PutEvents"], bus))
+    return statements

@@ -43,10 +43,10 @@ class Settings:
     `connect_requests_per_second` (0.1 to 8000) is this system's share of the account's quota, `backfill_share` (above
     0, at most 1) the most of it that reconciling feeds. `search_requests_per_second` (0.01 to 100) is the share of
     SearchContacts' quota; a run of reconciling, each `reconcile_every_minutes` (1 to 15), has time for 8 searches at
-    least. `retention_days` (at most 3650) is 0 to keep everything.
+    least. `announce` is whether the default event bus is told of each capture. `retention_days` (at most 3650) is 0 to
+    keep everything.
 
-    Checked, but not used by any stack yet: `announce`, whether the default event bus hears of each capture;
-    `alarm_email`, empty or who hears of alarms.
+    Checked, but not used by any stack yet: `alarm_email`, empty or who hears of alarms.
     """
 
     stage: str

@@ -63,6 +63,7 @@ def run_demo(directory: Path) -> int:
         ledger, lake, letters = system.ledger(), system.lake(), system.dead_letters()
         _show_ledger(console, ledger)
         _show_lake(console, lake)
+        _show_lookup(system, console)
         _show_dead_letters(console, letters)
         contact_ids = [contact["Id"] for contact in system.control_connect("contacts")["contacts"]]
         missing = find_missing(
@@ -247,6 +248,18 @@ def _show_lake(console: Console, lake: dict[str, list[Json]]) -> None:
             table.add_row(textwrap.fill(text, 98, subsequent_indent=" " * 20))
     console.print()
     console.print(table)
+
+
+def _show_lookup(system: System, console: Console) -> None:
+    """Ask as a contact flow's Lambda block does: who has an address, and what came of it last."""
+    parameters = {"type": "EMAIL", "value": "pat.doe@example.com", "limit": "1"}
+    contact = {"ContactId": str(uuid.uuid4()), "InstanceARN": INSTANCE_ARN}
+    event = {"Name": "ContactFlowEvent", "Details": {"ContactData": contact, "Parameters": parameters}}
+    answer = system.clients.functions.invoke(
+        FunctionName=system.outputs["LookupFunctionName"], Payload=json.dumps(event).encode()
+    )
+    console.print(f"A contact flow asks for {json.dumps(parameters)}, and gets", highlight=False)
+    console.print(textwrap.indent(json.dumps(json.loads(answer["Payload"].read()), indent=1)[2:-2], " "), markup=False)
 
 
 def _show_dead_letters(console: Console, letters: list[DeadLetter]) -> None:

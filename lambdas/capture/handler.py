@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from contact_references.aws.announcements import Announcer
 from contact_references.aws.capture_queue import CaptureQueue, Message
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
@@ -63,6 +64,7 @@ def _wire() -> App:
         ledger=Ledger(session.client("dynamodb", config=unchecked), settings.table_name, retention=settings.retention),
         lake=Lake(session.client("s3", config=patient), settings.bucket_name),
         on_leftover=report.leftover,
+        announcer=Announcer(session.client("events", config=patient)) if settings.announces else None,
         retention=settings.retention,
     )
     queue = CaptureQueue(

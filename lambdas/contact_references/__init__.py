@@ -1,6 +1,6 @@
 """What Amazon Connect knows about a finished contact, captured: the package that the functions share.
 
-Imports go one way: `handler → capture | reconcile → aws → model`.
+Imports go one way: `handler → capture | reconcile | lookup → aws → model`.
 
 model/              pure, without SDK and I/O
     contact         a contact: what names it, whose it is, what is known about it
@@ -23,13 +23,14 @@ aws/                adapters, one store or service operation each
     items           DynamoDB's items as dictionaries
     lake            S3: what was committed, appended
     capture_queue   SQS: messages that come again, dead letters, and capture requests
+    announcements   EventBridge: who wants to be told of captures
     search          SearchContacts, and which instances there are
     worklist        DynamoDB: hours, what is due, and the lease of a run
     sdk_errors      the SDK's errors, translated
 capture/            captures completed contacts
     intake          from messages to reports, from failures to what the queue does next
     targets         the contacts of a batch, and what became of each
-    capturer        look, decide, read, put rows, commit, clean up, append
+    capturer        look, decide, read, put rows, commit, clean up, append, announce
     decisions       what to do with a contact and what to write of it: pure
     report          log lines and metrics
     settings        the function's environment
@@ -40,4 +41,7 @@ reconcile/          accounts for every completed contact
     feeding         a slot in time for each request
     report          log lines, counts and gauges
     settings        the function's environment
+lookup/             looks up what was captured
+    reader          contacts' captures, and the contacts that have a value
+    flow            what a Connect flow asks, and the answer in its form
 """

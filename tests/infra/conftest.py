@@ -25,7 +25,18 @@ class Deployment:
     storage: dict[str, Any]
     capture: dict[str, Any]
     reconcile: dict[str, Any]
+    lookup: dict[str, Any]
+    flow_designer: dict[str, Any] | None
     template_files: tuple[Path, ...]
+
+    @property
+    def templates(self) -> list[dict[str, Any]]:
+        """The templates of all stacks that there are."""
+        return [
+            template
+            for template in (self.storage, self.capture, self.reconcile, self.lookup, self.flow_designer)
+            if template
+        ]
 
     def only(self, kind: str, *, stack: str | None = None) -> dict[str, Any]:
         """The one resource of this type, in the stack that is named or in any."""
@@ -34,7 +45,7 @@ class Deployment:
 
     def all(self, kind: str, *, stack: str | None = None) -> dict[str, dict[str, Any]]:
         """Logical id to resource of this type, in the stack that is named or in any."""
-        templates = [self.storage, self.capture, self.reconcile] if stack is None else [getattr(self, stack)]
+        templates = self.templates if stack is None else [getattr(self, stack)]
         resources = [item for template in templates for item in template["Resources"].items()]
         return {name: resource for name, resource in resources if resource["Type"] == kind}
 
@@ -48,7 +59,7 @@ class Deployment:
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:
         """Name to output, those that stacks export for each other included."""
-        return {**self.storage["Outputs"], **self.capture["Outputs"], **self.reconcile["Outputs"]}
+        return {name: value for each in self.templates for name, value in each.get("Outputs", {}).items()}
 
     def resolve(self, value: Any) -> Any:
         """The value with its references replaced: pseudo parameters as in the local system, names by ids."""
@@ -73,8 +84,7 @@ class Deployment:
         return resolved
 
     def _arn(self, name: str) -> str:
-        templates = (self.storage, self.capture, self.reconcile)
-        (kind,) = [each["Resources"][name]["Type"] for each in templates if name in each["Resources"]]
+        (kind,) = [each["Resources"][name]["Type"] for each in self.templates if name in each["Resources"]]
         arn: str = {
             "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:111122223333:{}",
             "AWS::S3::Bucket": "arn:aws:s3:::{}",
@@ -136,7 +146,8 @@ def synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
     app = cdk.App(context={**context, "aws:cdk:bundling-stacks": []}, outdir=str(outdir))
     build(app)
     app.synth()
-    names = ("Storage", "Capture", "Reconcile")
-    files = tuple(outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names)
-    storage, capture, reconcile = (json.loads(file.read_text()) for file in files)
-    return Deployment(app, storage, capture, reconcile, files)
+    names = ("Storage", "Capture", "Reconcile", "Lookup", "FlowDesigner")
+    files = [outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names]
+    there = tuple(file for file in files if file.exists())  # the last one only where instances are named
+    storage, capture, reconcile, lookup, *designer = (json.loads(file.read_text()) for file in there)
+    return Deployment(app, storage, capture, reconcile, lookup, designer[0] if designer else None, there)

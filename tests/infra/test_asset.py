@@ -42,6 +42,7 @@ endpoint = f"http://127.0.0.1:{server.server_port}"
 calls = {
     "connect": lambda c: c.list_contact_references(InstanceId="i", ContactId="c", ReferenceTypes=["URL"]),
     "dynamodb": lambda c: c.query(TableName="table", KeyConditionExpression="pk = :pk"),
+    "events": lambda c: c.put_events(Entries=[{"Source": "s", "DetailType": "t", "Detail": "{}"}]),
     "s3": lambda c: c.put_object(Bucket="bucket", Key="key", Body=b""),
     "sqs": lambda c: c.send_message(QueueUrl=endpoint + "/q", MessageBody="m"),
 }

@@ -176,6 +176,7 @@ def test_the_shares_never_exceed_the_rate_and_a_full_batch_fits_its_timeout(rate
                 "AUDIT_SHARE": "0.125",
                 "REQUESTS_PER_SECOND": "4",
                 "RETENTION_DAYS": "365",
+                "ANNOUNCE": "true",
             },
         ),
     ],

@@ -9,6 +9,7 @@ HERE = "us-east-1:111122223333"
 PRINCIPALS = {
     "capture": "lambda.amazonaws.com",
     "reconcile": "lambda.amazonaws.com",
+    "lookup": "lambda.amazonaws.com",
     "schedule": "scheduler.amazonaws.com",
 }
 Grant = tuple[str, str, str]
@@ -16,7 +17,7 @@ Grant = tuple[str, str, str]
 
 def role_of(deployment: Any, name: str) -> str:
     """Logical id of the one role of this part: a function's, or the schedule's."""
-    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack="capture" if name == "capture" else "reconcile")
+    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack="reconcile" if name == "schedule" else name)
     (role,) = [
         logical_id
         for logical_id, each in roles.items()
@@ -121,6 +122,19 @@ def test_the_reconcile_role_may_do_exactly_what_the_function_does(default: Any) 
     }
 
 
+def test_the_lookup_role_may_read_the_ledger_and_nothing_else(default: Any) -> None:
+    (table,) = default.all("AWS::DynamoDB::Table")
+    (key,) = default.all("AWS::KMS::Key")
+
+    assert grants(default, "lookup") == {
+        ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}", ""),
+        ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{HERE}:table/{table}", ""),
+        ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}/index/by_value", ""),
+        ("kms:Decrypt", f"arn:aws:kms:{HERE}:key/{key}", "dynamodb.us-east-1.amazonaws.com"),
+        *expected_log(default, "lookup"),
+    }
+
+
 def test_the_schedule_may_invoke_the_function_and_nothing_else(default: Any) -> None:
     (function,) = default.all("AWS::Lambda::Function", stack="reconcile")
 
@@ -149,13 +163,26 @@ def test_configured_instances_are_the_only_ones_that_may_be_asked(production: An
     }
 
 
+def test_only_where_captures_are_announced_may_the_default_bus_be_told_of_them(default: Any, production: Any) -> None:
+    def on_events(deployment: Any) -> set[Grant]:
+        return {grant for name in PRINCIPALS for grant in grants(deployment, name) if grant[0].startswith("events:")}
+
+    assert on_events(default) == set()
+    assert on_events(production) == {("events:PutEvents", f"arn:aws:events:{HERE}:event-bus/default", "")}
+    assert {grant[0] for grant in grants(production, "capture")} > {"events:PutEvents"}
+
+
+@pytest.mark.parametrize("deployment", ["default", "production"])
 @pytest.mark.parametrize("name", PRINCIPALS)
-def test_every_action_exists_and_takes_the_resource_it_is_granted_on(default: Any, name: str) -> None:
+def test_every_action_exists_and_takes_the_resource_it_is_granted_on(
+    deployment: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    deployed = request.getfixturevalue(deployment)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parliament reads its policy database through the old pkg_resources
         # The warnings come at import; parliament has no types.
         from parliament import analyze_policy_string  # type: ignore[import-untyped]  # noqa: PLC0415
 
-        findings = analyze_policy_string(json.dumps(default.policy(role_of(default, name)))).findings
+        findings = analyze_policy_string(json.dumps(deployed.policy(role_of(deployed, name)))).findings
 
     assert [str(finding) for finding in findings] == []

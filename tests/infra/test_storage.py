@@ -135,6 +135,7 @@ def test_outputs_have_the_contract_s_names(default: Any) -> None:
         "DeadLetterQueueArn",
         "CaptureFunctionName",
         "ReconcileFunctionName",
+        "LookupFunctionName",
     }
 
 

@@ -88,7 +88,7 @@ def test_a_completed_contact_becomes_rows_in_the_ledger_and_the_lake(system: Sys
 def _as_in_lake(item: Json) -> Json:
     """The record of a ledger's item: without what only the ledger has, and with JSON's types."""
     keys = {"pk", "sk", "value_key", "value_at", "due_key", "due_at"}
-    only_in_ledger = keys | {"event_id", "completion_seen", "read_at", "checked_at", "version"}
+    only_in_ledger = keys | {"event_id", "is_first", "completion_seen", "read_at", "checked_at", "version"}
     record = {name: value for name, value in item.items() if name not in only_in_ledger}
     return {
         name: value if not isinstance(value, Decimal) else str(value) if name == "number_value" else int(value)

@@ -239,9 +239,9 @@ def create_ledger(dynamodb: Any) -> None:
             {
                 "IndexName": f"by_{of}",
                 "KeySchema": _key_schema(f"{of}_key", f"{of}_at"),
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "Projection": {"ProjectionType": projected},
             }
-            for of in ("value", "due")
+            for of, projected in (("value", "ALL"), ("due", "KEYS_ONLY"))
         ],
         BillingMode="PAY_PER_REQUEST",
     )

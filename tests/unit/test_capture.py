@@ -74,6 +74,7 @@ def test_a_contact_and_its_references_become_rows_in_ledger_and_lake(system: Sys
         "reference_count": "2",
         "completion_seen": True,
         "event_id": completion("a").event_id,
+        "is_first": True,
         "read_at": contact["captured_at"],
         "checked_at": contact["captured_at"],
         "version": "1",
@@ -98,10 +99,21 @@ def test_a_contact_and_its_references_become_rows_in_ledger_and_lake(system: Sys
     assert name.endswith(".jsonl.gz")
     assert [record["record_type"] for record in records] == ["CONTACT", "REFERENCE", "REFERENCE"]
     assert {record.get("number_value") for record in records} == {None, "1.5"}
-    of_lake = {"pk", "sk", "completion_seen", "event_id", "read_at", "checked_at", "version", "value_key", "value_at"}
-    assert set(records[0]) == set(contact) - of_lake
+    of_ledger = {
+        "is_first",
+        "pk",
+        "sk",
+        "completion_seen",
+        "event_id",
+        "read_at",
+        "checked_at",
+        "version",
+        "value_key",
+        "value_at",
+    }
+    assert set(records[0]) == set(contact) - of_ledger
     assert [set(record) for record in records[1:]] in [
-        [set(row) - of_lake for row in rows] for rows in ([number, link], [link, number])
+        [set(row) - of_ledger for row in rows] for rows in ([number, link], [link, number])
     ]
     assert_ledger_is_lake(system)
 

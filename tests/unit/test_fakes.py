@@ -230,6 +230,23 @@ def test_the_indexes_find_values_and_what_is_due(both: Both) -> None:
     assert found("by_due", f"RECHECK#{INSTANCE_ID}") == []
 
 
+def test_both_page_through_a_value_the_latest_first(both: Both) -> None:
+    captures = [
+        replace(
+            capture_of(name, 0),
+            capture_id=name,
+            contact=replace(CONTACT, key=ContactKey(INSTANCE_ID, name), completed_at=NOON + hour * MINUTE),
+        )
+        for hour, name in enumerate("abc")
+    ]
+    both.do(lambda ledger: [commit(ledger, capture) for capture in captures])
+    rows, following = both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "1.5", limit=2))
+    assert [row.capture_id for row in rows] == ["c", "b"]
+    rows, following = both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "1.5", limit=2, after=following))
+    assert ([row.capture_id for row in rows], following) == (["a"], None)
+    assert both.do(lambda ledger: ledger.find_rows_of_value("NUMBER", "2", limit=2)) == ([], None)
+
+
 def test_a_batch_of_gets_ends_at_sixteen_megabytes_and_names_the_rest() -> None:
     fake = DynamoDB()
     for number in range(50):
@@ -270,7 +287,7 @@ def test_an_item_that_the_service_would_not_take_is_refused(item: dict[str, Any]
     [
         ("UpdateItem", {"Key": text(pk="p", sk="s"), "UpdateExpression": "SET a = b"}),
         ("PutItem", {"Item": text(pk="p", sk="s"), "ConditionExpression": "attribute_exists(sk)"}),
-        ("Query", {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": text(**{":pk": "p"})}),
+        ("Query", {"KeyConditionExpression": "sk = :sk", "ExpressionAttributeValues": text(**{":sk": "p"})}),
         ("BatchGetItem", {"RequestItems": {TABLE: {"Keys": [text(pk="p", sk="s")]}}}),
     ],
     ids=["an update", "a condition", "a query", "an eventually consistent read"],

@@ -3,9 +3,8 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from contact_references.aws.sdk_errors import translated_errors
 from contact_references.model.errors import CaptureError, PermanentError, RetriableError
@@ -24,16 +23,40 @@ _REACTIONS: Mapping[str, type[CaptureError]] = {"ValidationException": Permanent
 
 
 def serialize(record: Mapping[str, object]) -> Attributes:
-    """Return a dictionary as the attributes of an item or key, or as the values of an expression."""
-    # Most are texts, of which the SDK makes the same by way of seven questions.
-    other = TypeSerializer().serialize
-    return {name: {"S": value} if isinstance(value, str) else other(value) for name, value in record.items()}
+    """Return a dictionary as the attributes of an item or key, or as the values of an expression.
+
+    boto3 does the same, for more kinds; but a twentieth of a function's start is to import it.
+
+    >>> serialize({"name": "CRM", "count": 2, "is_valid": True, "ids": ["a"]})
+    {'name': {'S': 'CRM'}, 'count': {'N': '2'}, 'is_valid': {'BOOL': True}, 'ids': {'L': [{'S': 'a'}]}}
+    """
+    return {name: _write(value) for name, value in record.items()}
+
+
+def _write(value: object) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int() | Decimal():
+            return {"N": str(value)}
+        case list() | tuple():
+            return {"L": [_write(part) for part in value]}
+        case _:
+            raise TypeError(f"{type(value).__name__} is not a column's type")
 
 
 def deserialize(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return an item's attributes as a dictionary; numbers are decimals."""
-    other = TypeDeserializer().deserialize
-    return {name: value["S"] if "S" in value else other(value) for name, value in item.items()}
+    return {name: _read(attribute) for name, attribute in item.items()}
+
+
+def _read(attribute: Mapping[str, Any]) -> Any:
+    [(kind, value)] = attribute.items()
+    if kind == "N":
+        return Decimal(value)
+    return [_read(part) for part in value] if kind == "L" else value
 
 
 def get_items(

@@ -45,6 +45,15 @@ class Rows:
 NO_ROWS = Rows({}, frozenset())
 
 
+@dataclass(frozen=True, slots=True)
+class RowOfValue:
+    """A row that the index `by_value` finds. It counts only while its contact's item has its `capture_id`."""
+
+    key: ContactKey
+    capture_id: str
+    reference: Reference
+
+
 class Ledger:
     """Reads and commits captures; `retention` counts from completion, None keeps rows for ever.
 
@@ -77,33 +86,55 @@ class Ledger:
 
     def find_rows(self, key: ContactKey) -> Rows:
         """Return the contact's rows, as they are now."""
-        rows = list(self._query(key, "REFERENCE#"))
-        captures: dict[str, list[Reference]] = {}
-        for row in rows:
-            if (reference := _read_reference(row)) is not None:
-                captures.setdefault(row["capture_id"], []).append(reference)
-        references = {name: tuple(of_capture) for name, of_capture in captures.items()}
-        return Rows(references, frozenset(row["sk"] for row in rows))
+        return _read_rows(list(self._query(key, "REFERENCE#")))
 
     def find_capture(self, key: ContactKey) -> Capture | None:
         """Return the capture that counts, whole, or None while there is none, or none any more.
 
-        A capture is committed in between the reads of its rows now and then: it is read again. Raises RetriableError if
-        that goes on, PermanentError if rows are missing: the contact's next reading puts them back.
+        One query reads the contact's item and its rows. A capture is committed while it reads now and then: it is made
+        again. Raises RetriableError if that goes on, PermanentError if rows are missing: the contact's next reading
+        puts them back.
         """
+        seen: ContactItem | None = None
         for _ in range(_READS):
-            item = self.find_items([key]).get(key)
+            found = list(self._query(key))
+            item = next((_read_item(each) for each in found if each["sk"] == _CONTACT), None)
             if isinstance(item, PermanentError):
                 raise item
             if item is None or item.is_expired(self._clock()):
                 return None
-            rows = self._query(key, _row_prefix(item.capture_id))
-            references = tuple(reference for row in rows if (reference := _read_reference(row)) is not None)
+            references = _read_rows(found).of(item)
             if len(references) == item.reference_count:
                 return item.capture_of(references)
-            if self.find_items([key]).get(key) == item:
+            if item == seen:
                 raise PermanentError("DamagedContact", "rows of the contact's capture are missing from the ledger")
+            seen = item
         raise RetriableError("Contended", "the contact's rows change while they are read")
+
+    def find_rows_of_value(
+        self, reference_type: str, canonical_value: str, *, limit: int, after: Attributes | None = None
+    ) -> tuple[list[RowOfValue], Attributes | None]:
+        """Return rows that have a value, the latest first, and what to go on after; None at the end.
+
+        As the index has them: a moment behind, those that do not count included. One request, `limit` rows.
+        """
+        start: Any = {"ExclusiveStartKey": after} if after else {}
+        with translated_errors("Query", _REACTIONS):
+            page = self._client.query(
+                TableName=self._table_name,
+                IndexName="by_value",
+                KeyConditionExpression="value_key = :value",
+                ExpressionAttributeValues=serialize({":value": value_key(reference_type, canonical_value)}),
+                ScanIndexForward=False,
+                Limit=limit,
+                **start,
+            )
+        rows = [
+            RowOfValue(_read_key(row), row["capture_id"], reference)
+            for row in map(deserialize, page["Items"])
+            if (reference := _read_reference(row)) is not None
+        ]
+        return rows, page.get("LastEvaluatedKey")
 
     def make_rows(self, capture: Capture) -> list[Attributes]:
         """Return the capture's rows for `put_rows`; raises PermanentError if one is too large for DynamoDB."""
@@ -194,12 +225,13 @@ class Ledger:
                 ExpressionAttributeValues=serialize(values),
             )
 
-    def _query(self, key: ContactKey, prefix: str) -> "Iterator[dict[str, Any]]":
+    def _query(self, key: ContactKey, prefix: str = "") -> "Iterator[dict[str, Any]]":
+        values = {":pk": _partition_key(key)} | ({":rows": prefix} if prefix else {})
         with translated_errors("Query", _REACTIONS):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :rows)",
-                ExpressionAttributeValues=serialize({":pk": _partition_key(key), ":rows": prefix}),
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :rows)" if prefix else "pk = :pk",
+                ExpressionAttributeValues=serialize(values),
                 ConsistentRead=True,
             )
             for page in pages:
@@ -215,6 +247,7 @@ class Ledger:
             **item.contact_record(),
             "completion_seen": item.contact.completion_seen,
             "event_id": item.event_id,
+            **({"is_first": True} if item.is_first else {}),
             **_noted_attributes(item),
             **self._expiry(item.contact, item.captured_at),
         }
@@ -311,6 +344,7 @@ def _read_item(item: Mapping[str, Any]) -> ContactItem | PermanentError:
             read_at=parse_iso(item["read_at"]),
             checked_at=parse_iso(item["checked_at"]),
             version=int(item["version"]),
+            is_first=item.get("is_first", False),
             may_change=item.get("may_change", False),
             is_unknown=item.get("is_unknown", False),
             is_found_by_search=item.get("is_found_by_search", False),
@@ -323,6 +357,19 @@ def _read_item(item: Mapping[str, Any]) -> ContactItem | PermanentError:
         return PermanentError("DamagedItem", f"the contact's item in the ledger lacks {missing.args[0]}")
     except (TypeError, ValueError):
         return PermanentError("DamagedItem", "the contact's item in the ledger has an attribute of another form")
+
+
+def _read_rows(found: Iterable[Mapping[str, Any]]) -> Rows:
+    """Return the rows among a contact's items."""
+    captures: dict[str, list[Reference]] = {}
+    sort_keys = set()
+    for row in found:
+        if row["sk"] == _CONTACT:
+            continue
+        sort_keys.add(row["sk"])
+        if (reference := _read_reference(row)) is not None:
+            captures.setdefault(row["capture_id"], []).append(reference)
+    return Rows({name: tuple(of_capture) for name, of_capture in captures.items()}, frozenset(sort_keys))
 
 
 def _read_reference(row: Mapping[str, Any]) -> Reference | None:

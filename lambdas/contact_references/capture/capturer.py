@@ -1,5 +1,7 @@
 """Captures a batch of completed contacts: looks, decides, reads Connect, puts the rows, commits, cleans up, appends.
 
+If it is to, it announces what it appended.
+
 The commit is one conditional put of the CONTACT item: before it, no reader sees anything of a capture; after it,
 everything. `decisions` has the rules, docs/architecture.md the reasons for this order.
 """
@@ -8,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from contact_references.aws.announcements import Announcer
 from contact_references.aws.items import MAX_ROWS_PER_REQUEST
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
@@ -47,7 +50,8 @@ class Capturer:
     """Captures batches of reports.
 
     `clock` tells the time in UTC; `retention`, counted from completion, is how old a contact may be. `on_leftover` is
-    told of rows that could not be deleted: nobody sees them, and the contact's next capture deletes them.
+    told of rows that could not be deleted: nobody sees them, and the contact's next capture deletes them. Without an
+    `announcer` nobody is told of captures.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Capturer:
         ledger: Ledger,
         lake: Lake,
         on_leftover: Callable[[CaptureError], None],
+        announcer: Announcer | None = None,
         retention: timedelta | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -64,6 +69,7 @@ class Capturer:
         self._ledger = ledger
         self._lake = lake
         self._on_leftover = on_leftover
+        self._announcer = announcer
         self._retention = retention
         self._clock = clock
 
@@ -201,16 +207,22 @@ class Capturer:
         return self._ledger.commit(write.item, over=over)
 
     def _append(self, targets: Iterable[Target]) -> None:
-        """Append what was committed to the lake, then mark its days. What fails comes back, and is appended again."""
+        """Append what was committed to the lake, mark its days, and announce it.
+
+        What fails comes back: it is appended and announced again.
+        """
         by_date: dict[str, list[Target]] = {}
         for target in targets:
             if target.to_append is not None and target.to_append.contact.completed_at is not None:
                 date = format_time(target.to_append.contact.completed_at)[:10]
                 by_date.setdefault(date, []).append(target)
         for date, of_date in by_date.items():
+            captures = [target.to_append for target in of_date if target.to_append]
             try:
-                self._lake.append(date, [target.to_append for target in of_date if target.to_append])
+                self._lake.append(date, captures)
                 self._ledger.mark_day(date)
+                if self._announcer is not None:
+                    self._announcer.announce(captures)
             except CaptureError as error:
                 for target in of_date:
                     target.result = error

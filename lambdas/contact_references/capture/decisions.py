@@ -291,6 +291,7 @@ def choose_write(
         read_at=item.read_at if item else captured_at,
         checked_at=item.checked_at if item else captured_at,
         version=replaced.version + 1 if replaced else 1,
+        is_first=item is None,
         may_change=item is not None and item.may_change,
         is_unknown=item is not None and item.is_unknown,
     )

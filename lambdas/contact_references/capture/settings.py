@@ -11,6 +11,7 @@ from contact_references.model.environment import (
     read_names,
     read_positive,
     read_retention,
+    read_switch,
     read_text,
     read_type_lists,
 )
@@ -21,7 +22,8 @@ from contact_references.model.reference_types import TypeLists
 class CaptureSettings:
     """The capture function's environment, read and checked.
 
-    `requests_per_second` is this execution environment's share; `retention` None keeps records for ever.
+    `requests_per_second` is this execution environment's share; `retention` None keeps records for ever; `announces`
+    says that the default event bus is told of captures.
     """
 
     table_name: str
@@ -33,6 +35,7 @@ class CaptureSettings:
     type_lists: TypeLists
     requests_per_second: float
     retention: timedelta | None
+    announces: bool
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -51,4 +54,5 @@ class CaptureSettings:
             type_lists=read_type_lists(environment),
             requests_per_second=read_positive(environment, "REQUESTS_PER_SECOND", example="4"),
             retention=read_retention(environment),
+            announces=read_switch(environment, "ANNOUNCE"),
         )

@@ -21,13 +21,14 @@ class Capture:
     """What Connect said of a contact at one moment.
 
     `capture_id` names it; no two attempts share one. `captured_at` is when Connect was read, to the millisecond, and
-    later than the contact's previous capture's: the later capture is the true one.
+    later than the contact's previous capture's: the later capture is the true one. `is_first` says that there was none.
     """
 
     contact: Contact
     capture_id: str
     captured_at: datetime
     references: tuple[Reference, ...]
+    is_first: bool = False
 
     def contact_record(self) -> Record:
         """Return the capture's CONTACT record."""
@@ -44,7 +45,8 @@ class ContactItem:
     """What the ledger's CONTACT item says of a contact: which capture counts, and how far it can be relied on.
 
     `event_id` is that of the report that the capture came from. `read_at` and `checked_at` are the starts of the last
-    reading of all its types and of any reading. Every write raises `version`. `may_change` says that what services
+    reading of all its types and of any reading. Every write raises `version`. `is_first` says that the contact had no
+    capture before this one, `may_change` that what services
     produce was awaited once, `is_unknown` that Connect did not know the contact, a leg, which therefore counts as
     empty, `is_found_by_search` that only a search reported its completion. All its types are to be read again at
     `full_recheck_at`, and something is to be read again at `due_at`, which was asked for since `recheck_asked_since` in
@@ -59,6 +61,7 @@ class ContactItem:
     read_at: datetime
     checked_at: datetime
     version: int
+    is_first: bool = False
     may_change: bool = False
     is_unknown: bool = False
     is_found_by_search: bool = False
@@ -82,6 +85,7 @@ class ContactItem:
             capture_id=self.capture_id,
             captured_at=self.captured_at,
             references=references,
+            is_first=self.is_first,
         )
 
 

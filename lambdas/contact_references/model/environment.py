@@ -100,3 +100,11 @@ def read_retention(environment: Mapping[str, str]) -> timedelta | None:
     if not (value.isascii() and value.isdigit() and len(value) <= 5):
         raise SettingsError(f"{name} is {value!r}: give a whole number of days, 0 to keep everything, or 365")
     return timedelta(days=int(value)) if int(value) else None
+
+
+def read_switch(environment: Mapping[str, str], name: str) -> bool:
+    """Return whether something is to be done that is only done if a variable says so."""
+    value = environment.get(name, "false")
+    if value not in ("true", "false"):
+        raise SettingsError(f"{name} is {value!r}: leave it out, or set it to true or false")
+    return value == "true"

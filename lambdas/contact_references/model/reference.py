@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from contact_references.model.values import (
+    Normalized,
     normalize_date,
     normalize_email,
     normalize_location,
@@ -41,6 +42,9 @@ UNKNOWN = "UNKNOWN"
 """The type of a member that is newer than this list."""
 
 _TYPES = ENTERED_TYPES | PRODUCED_TYPES
+KNOWN_TYPES = (*_TYPES.values(), UNKNOWN)
+"""Every type that a reference can have."""
+
 _VALUE_RULES = {
     "URL": normalize_url,
     "NUMBER": normalize_number,
@@ -111,6 +115,15 @@ def normalize_references(members: Iterable[Mapping[str, object]]) -> tuple[Refer
     return _with_ids([_normalize_member(member) for member in members])
 
 
+def normalize_value(reference_type: str, value: str) -> Normalized:
+    """Read a value as a reference's of this type is read.
+
+    >>> normalize_value("URL", "HTTPS://Example.com:443/a?b").canonical_value
+    'https://example.com/a?b'
+    """
+    return _VALUE_RULES.get(reference_type, normalize_text)(_escape(value))
+
+
 def take_over(
     references: Iterable[Reference], *, held: Iterable[Reference], replaced_types: Collection[str]
 ) -> tuple[Reference, ...]:
@@ -136,7 +149,7 @@ def _normalize_member(member: Mapping[str, object]) -> Reference:
     fields = content if isinstance(content, Mapping) else {}
     reference_type = _TYPES.get(tag, UNKNOWN)
     name, value = _text(fields.get("Name")), _text(fields.get("Value"))
-    normalized = _VALUE_RULES.get(reference_type, normalize_text)(value) if value is not None else None
+    normalized = normalize_value(reference_type, value) if value is not None else None
     is_valid = normalized.is_valid if normalized else tag not in ENTERED_TYPES
     is_redacted = fields.get("IsRedacted")
     return Reference(
@@ -159,7 +172,11 @@ def _normalize_member(member: Mapping[str, object]) -> Reference:
 
 
 def _text(value: object) -> str | None:
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else None
+    return _escape(value) if isinstance(value, str) else None
+
+
+def _escape(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _has_lone_surrogate(value: object) -> bool:

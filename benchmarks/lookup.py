@@ -1,0 +1,341 @@
+"""What the lookup function takes: its start beside boto3's, and the time to a cold answer in AWS's runtime client.
+
+The ledger is a stand-in on loopback, over TLS and with a full bundle of certificates. Each round runs every program in
+a process of its own.
+"""
+
+import argparse
+import ipaddress
+import json
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import certifi
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from contact_references.aws.ledger import Ledger
+from contact_references.model.capture import Capture, ContactItem
+from contact_references.model.contact import Contact, ContactKey
+from contact_references.model.reference import normalize_references
+from infra.asset import LAMBDAS, build
+
+MEMORY = 256
+_WHOLE_PROCESSOR = 1769  # MB of memory, for which Lambda gives a whole one
+_RUNTIME_CLIENT = "awslambdaric==4.2.2"
+_INSTANCE = "12345678-1234-1234-1234-123456789012"
+_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_STACK = 128  # frames: where the interpreter's stack crosses a page imports are slower, and rounds even that out
+_START = """
+import resource, sys
+sys.path[:0] = [sys.argv[1]]
+def start(depth):
+    exec(sys.argv[2], globals()) if depth == 0 else start(depth - 1)
+start(int(sys.argv[3]))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(usage.ru_utime + usage.ru_stime)
+"""
+_RUN = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+sys.path.append(sys.argv[2])
+from awslambdaric.__main__ import main
+main(["awslambdaric", "lookup.handler.handler"])
+"""
+_QUESTIONS = {
+    "a chain of three contacts": {},
+    "a value that 20 contacts have": {"type": "EMAIL", "value": "jane@example.com"},
+}
+_CHAIN = ("previous", "related", "initial")
+
+
+class ColdAnswer(NamedTuple):
+    """Seconds of one process: until it asked for its first event, from there to its answer, and of processor there."""
+
+    start: float
+    answer: float
+    processor: float
+
+    def at(self, memory: int) -> float:
+        """Seconds to the answer with so much memory: only the start has a whole processor, whatever the memory."""
+        return self.start + self.answer + self.processor * (_WHOLE_PROCESSOR / memory - 1)
+
+
+def serve(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Return a server on a free port of the loopback address, to be started."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    return server
+
+
+@contextmanager
+def running(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Serve in a thread; yields the port."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Recorder:
+    """A client that keeps what a commit puts."""
+
+    def put_item(self, *, Item: dict[str, Any], **_: object) -> None:  # noqa: N803 - the service's name
+        self.item = Item
+
+
+def make_items(contact_id: str, references: int) -> list[dict[str, Any]]:
+    """Return the CONTACT item and the rows of a contact, as the ledger writes them."""
+    members = [{"Email": {"Name": f"n{number}", "Value": "jane@example.com"}} for number in range(references)]
+    contact = Contact(key=ContactKey(_INSTANCE, contact_id), initial_contact_id=contact_id, completed_at=_NOON)
+    capture = Capture(
+        contact=contact, capture_id=contact_id, captured_at=_NOON, references=normalize_references(members)
+    )
+    item = ContactItem(
+        contact=contact,
+        capture_id=contact_id,
+        captured_at=_NOON,
+        reference_count=references,
+        event_id=contact_id,
+        read_at=_NOON,
+        checked_at=_NOON,
+        version=1,
+    )
+    recorder: Any = _Recorder()
+    ledger = Ledger(recorder, "ledger")
+    ledger.commit(item, over=None)
+    return [recorder.item, *ledger.make_rows(capture)]
+
+
+def answer_for(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Answer as DynamoDB does."""
+    if operation == "BatchGetItem":
+        keys = parameters["RequestItems"]["ledger"]["Keys"]
+        return {
+            "Responses": {"ledger": [make_items(key["pk"]["S"].split("#")[1], 1)[0] for key in keys]},
+            "UnprocessedKeys": {},
+        }
+    if "IndexName" in parameters:
+        return {"Items": [make_items(f"c{number}", 1)[1] for number in range(20)]}
+    contact_id = parameters["ExpressionAttributeValues"][":pk"]["S"].split("#")[1]
+    return {"Items": make_items(contact_id, 5)}
+
+
+class _Ledger(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        content = json.dumps(answer_for(self.headers["x-amz-target"].rpartition(".")[2], body)).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/x-amz-json-1.0")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def certify(folder: Path) -> ssl.SSLContext:
+    """Make a certificate for the loopback address, and a bundle of all authorities and it; return what serves it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "benchmark")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    pkcs8, clear = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "own.pem").write_bytes(certificate + key.private_bytes(serialization.Encoding.PEM, pkcs8, clear))
+    (folder / "bundle.pem").write_bytes(Path(certifi.where()).read_bytes() + certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "own.pem")
+    return context
+
+
+class Rig:
+    """What is measured: the asset, boto3 as it is installed, the runtime client, and the ledger."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._asset, self._boto3, self._runtime = folder / "asset", folder / "boto3", folder / "runtime"
+        self._bundle = folder / "bundle.pem"
+        self._port = port
+        build(source=LAMBDAS, target=self._asset)
+        _install(self._boto3, "--no-deps", "--requirement", str(LAMBDAS / "requirements.txt"))
+        _install(self._runtime, _RUNTIME_CLIENT)
+
+    def start(self, *, is_ours: bool, depth: int) -> float:
+        """Return the processor seconds of a start: of the function, or of boto3 with a client of DynamoDB."""
+        code = "import lookup.handler" if is_ours else "import boto3; boto3.client('dynamodb')"
+        folder = self._asset if is_ours else self._boto3
+        command = [sys.executable, "-I", "-S", "-B", "-c", _START, str(folder), code, str(depth)]
+        finished = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=True)
+        return float(finished.stdout)
+
+    def answer(self, parameters: dict[str, str]) -> ColdAnswer:
+        """Return the seconds of a cold answer to a flow's question."""
+        runtime = _Runtime(parameters)
+        server = serve(runtime.handler())
+        command = [sys.executable, "-I", "-S", "-B", "-c", _RUN, str(self._asset), str(self._runtime)]
+        with running(server) as port:
+            environment = self._environment() | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"}
+            begin = time.monotonic()
+            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+                runtime.pid = process.pid
+                try:
+                    if not runtime.is_answered.wait(timeout=30):
+                        raise RuntimeError("the function did not answer within 30 seconds")
+                finally:
+                    process.kill()
+        if runtime.result.get("found") != "true":
+            raise RuntimeError(f"not the expected answer: {runtime.result}")
+        (asked, before), (answered, after) = runtime.asked, runtime.answered
+        return ColdAnswer(asked - begin, answered - asked, after - before)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": "synthetic",
+            "AWS_SECRET_ACCESS_KEY": "synthetic",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self._port}",
+            "AWS_CA_BUNDLE": str(self._bundle),
+            "AWS_LAMBDA_FUNCTION_NAME": "lookup",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY),
+            "LAMBDA_TASK_ROOT": str(self._asset),
+            "TABLE_NAME": "ledger",
+            "POWERTOOLS_SERVICE_NAME": "lookup",
+        }
+
+
+class _Runtime:
+    """Lambda's runtime API for one invocation, and when the runtime client came to it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+    """
+
+    def __init__(self, parameters: dict[str, str]) -> None:
+        arn = f"arn:aws:connect:us-east-1:111122223333:instance/{_INSTANCE}"
+        contact = {"ContactId": "live", "InstanceARN": arn}
+        contact |= {f"{name.capitalize()}ContactId": name for name in _CHAIN}
+        event = {"Name": "ContactFlowEvent", "Details": {"ContactData": contact, "Parameters": parameters}}
+        self._event = json.dumps(event).encode()
+        self.pid = 0
+        self.asked = self.answered = (0.0, 0.0)
+        self.result: dict[str, str] = {}
+        self.is_answered = threading.Event()
+
+    def now(self) -> tuple[float, float]:
+        """Return the time, and the processor time that the function's process has had; in seconds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return time.monotonic(), sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """Return what answers."""
+        runtime = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if runtime.asked[0]:
+                    runtime.is_answered.wait()  # there is no second event: the process is killed
+                    return
+                runtime.asked = runtime.now()
+                self.send_response(200)
+                self.send_header("Lambda-Runtime-Aws-Request-Id", "00000000-0000-4000-8000-000000000000")
+                self.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 8000))
+                arn = "arn:aws:lambda:us-east-1:111122223333:function:lookup"
+                self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
+                # Without these two the runtime client crashes.
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Lambda-Runtime-Trace-Id", "Root=1-00000000-000000000000000000000000;Sampled=0")
+                self.send_header("Content-Length", str(len(runtime._event)))
+                self.end_headers()
+                self.wfile.write(runtime._event)
+
+            def do_POST(self) -> None:
+                runtime.answered = runtime.now()
+                runtime.result = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                runtime.is_answered.set()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+def _install(target: Path, *what: str) -> None:
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "install", *quiet, "--target", str(target), *what]
+    subprocess.run(command, check=True, env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def open_rig() -> Iterator[Rig]:
+    """Build what is measured, and serve the ledger."""
+    with TemporaryDirectory() as folder:
+        server = serve(_Ledger)
+        context = certify(Path(folder))
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        with running(server) as port:
+            yield Rig(Path(folder), port)
+
+
+def _spread(figures: Sequence[float], form: str) -> str:
+    return f"{statistics.median(figures):{form}} ({min(figures):{form}} to {max(figures):{form}})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print: medians of the rounds, with the least and the most."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lookup", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
+    rounds = parser.parse_args(arguments).rounds
+    with open_rig() as rig:
+        ratios, ours, answers = [], [], {name: [] for name in _QUESTIONS}  # type: ignore[var-annotated]
+        for number in range(rounds):
+            depth = number * _STACK // rounds
+            mine, theirs = rig.start(is_ours=True, depth=depth), rig.start(is_ours=False, depth=depth)
+            ours.append(mine * 1000)
+            ratios.append(mine / theirs)
+            for name, parameters in _QUESTIONS.items():
+                answers[name].append(rig.answer(parameters))
+    both = f"{_spread(ratios, '.3f')}; ours {_spread(ours, '.0f')} ms"
+    print(f"start, CPU, of boto3 with a client of DynamoDB (bar 0.8): {both}")
+    for name, cold in answers.items():
+        seconds = _spread([each.at(MEMORY) for each in cold], ".2f")
+        parts = ", ".join(
+            f"{what} {_spread([1000 * getattr(each, field) for each in cold], '.0f')} ms"
+            for what, field in (("start", "start"), ("answer", "answer"), ("its CPU", "processor"))
+        )
+        print(f"cold answer at {MEMORY} MB, {name}: {seconds} s (bar 1 s); on a whole processor: {parts}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
