@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.report import Section, table, verdict
 from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import Capture, ContactItem
 from contact_references.model.contact import Contact, ContactKey
@@ -311,31 +312,43 @@ def _spread(figures: Sequence[float], form: str) -> str:
     return f"{statistics.median(figures):{form}} ({min(figures):{form}} to {max(figures):{form}})"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print: medians of the rounds, with the least and the most."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lookup", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take the rounds."""
     parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
-    rounds = parser.parse_args(arguments).rounds
+
+
+def run(options: argparse.Namespace) -> list[Section]:
+    """Measure: medians of the rounds, with the least and the most."""
+    ratios: list[float] = []
+    ours: list[float] = []
+    answers: dict[str, list[ColdAnswer]] = {name: [] for name in _QUESTIONS}
     with open_rig() as rig:
-        ratios, ours, answers = [], [], {name: [] for name in _QUESTIONS}  # type: ignore[var-annotated]
-        for number in range(rounds):
-            depth = number * _STACK // rounds
+        for number in range(options.rounds):
+            depth = number * _STACK // options.rounds
             mine, theirs = rig.start(is_ours=True, depth=depth), rig.start(is_ours=False, depth=depth)
             ours.append(mine * 1000)
             ratios.append(mine / theirs)
             for name, parameters in _QUESTIONS.items():
                 answers[name].append(rig.answer(parameters))
-    both = f"{_spread(ratios, '.3f')}; ours {_spread(ours, '.0f')} ms"
-    print(f"start, CPU, of boto3 with a client of DynamoDB (bar 0.8): {both}")
+    is_met = statistics.median(ratios) <= 0.8
+    rows = [
+        [
+            "start, CPU",
+            "0.8 of boto3 with one client",
+            _spread(ratios, ".3f"),
+            f"{_spread(ours, '.0f')} ms",
+            verdict(is_met),
+        ]
+    ]
     for name, cold in answers.items():
-        seconds = _spread([each.at(MEMORY) for each in cold], ".2f")
+        seconds = [each.at(MEMORY) for each in cold]
         parts = ", ".join(
             f"{what} {_spread([1000 * getattr(each, field) for each in cold], '.0f')} ms"
             for what, field in (("start", "start"), ("answer", "answer"), ("its CPU", "processor"))
         )
-        print(f"cold answer at {MEMORY} MB, {name}: {seconds} s (bar 1 s); on a whole processor: {parts}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        is_met = statistics.median(seconds) <= 1
+        rows.append(
+            [f"cold answer at {MEMORY} MB, {name}", "1 s", f"{_spread(seconds, '.2f')} s", parts, verdict(is_met)]
+        )
+    body = table(["what", "bar", "measured", "of which, on a whole processor", "bar is"], rows)
+    return [Section("lookup", "The lookup function: start and answer", f"{body}\n\n{options.rounds} rounds.")]
