@@ -13,7 +13,7 @@ help:  ## this list
 
 setup: $(VENV)/.installed  ## make .venv with everything pinned in requirements.txt
 
-$(VENV)/.installed: requirements.txt lambdas/requirements.txt
+$(VENV)/.installed: requirements.txt lambdas/requirements.txt lambdas/tables/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is %s. Name one: make PYTHON=/path/to/python3.13 …" % sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned requirements into $(VENV) (a minute or two the first time) …"

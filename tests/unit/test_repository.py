@@ -97,15 +97,16 @@ def needs(package: str, python: str) -> set[str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("name", ["requirements.txt", "lambdas/requirements.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "lambdas/requirements.txt", "lambdas/tables/requirements.txt"])
 def test_requirements_pin_whatever_their_packages_ask_for(name: str, python: str) -> None:
     pinned = pins(name)
     missing = {package: left for package in pinned if (left := needs(package, python) - pinned.keys())}
     assert missing == {}
 
 
-def test_what_the_functions_run_on_is_what_everything_is_tested_on() -> None:
-    assert pins("lambdas/requirements.txt").items() <= pins("requirements.txt").items()
+@pytest.mark.parametrize("name", ["lambdas/requirements.txt", "lambdas/tables/requirements.txt"])
+def test_what_the_functions_run_on_is_what_everything_is_tested_on(name: str) -> None:
+    assert pins(name).items() <= pins("requirements.txt").items()
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
