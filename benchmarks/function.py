@@ -1,6 +1,6 @@
-"""What the capture function takes, beside the baseline's: its asset, its start, its work a contact, its calls.
+"""What the capture function takes, beside the baseline's: its asset, its start, its work a contact.
 
-Both assets are built, and each runs in interpreters that see nothing else, against stand-ins of the services on
+Both assets are built, and each runs in interpreters that see nothing else, against the services in memory, on
 loopback with TLS and a full bundle of certificates. Processor time is the function's process alone, user and system.
 """
 
@@ -10,32 +10,28 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
-from benchmarks.baseline.app import build as build_baseline
-from benchmarks.report import ProcessorTime, table, write_section
-from benchmarks.services import Services, contact_id
-from benchmarks.traffic import ALL_TYPES, SIX_TYPES
+from benchmarks.baseline import build as build_baseline
+from benchmarks.report import ProcessorTime, Section, table, tell, verdict
+from benchmarks.traffic import ALL_TYPES, Event, as_batch, function_settings, make_event
+from contact_references.model.reference import PRODUCED_TYPES
 from contact_references.model.reference_types import OTHER_CHANNELS
 from infra.asset import LAMBDAS
 from infra.asset import build as build_ours
-from local.delivery import read_event
-from local.emulator import ROOT
+from local.in_memory.connect import Connect, Member
+from local.in_memory.server import Server
 
 REFERENCES = (1, 5, 25)
 BATCH = 10
 _BATCHES = 5  # that are measured; one more comes first, to warm up
 _STACK = 128  # frames, about as many as the interpreter gets memory for at once
-_EVENT = ROOT / "events" / "completed-voice.json"
+_KINDS = ("Url", "Attachment", "String", "EmailMessage", "Number", "ContactAnalysis", "Date", "Email")
+_VALUES = {"Number": "12.50", "Date": "2026-03-02", "Email": "agent@example.com", "EmailMessage": None}
 _DRIVER = """
 import resource, sys
 def cpu():
@@ -66,8 +62,6 @@ for events in json.load(sys.stdin):
         sys.exit(f"not captured: {answers}")
 print(json.dumps({"ready": ready, "resident": resident, "seconds": seconds}), file=sys.stderr)
 """
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -123,25 +117,24 @@ LINES = [
 ]
 
 
-def make_event(contact: str, event_id: str) -> Event:
-    """Return the contact's completion."""
-    event = read_event(_EVENT)
-    return event | {"id": event_id, "detail": event["detail"] | {"contactId": contact, "initialContactId": contact}}
+def contact_id(references: int, serial: int) -> str:
+    """Return the id of a contact with so many references."""
+    return f"{references:08}-0000-4000-8000-{serial:012}"
 
 
-def as_messages(events: list[Event]) -> list[Event]:
-    """Return the batch that the queue delivers, as the one event it is for the function."""
-    records = [
-        {
-            "messageId": f"message-{number}",
-            "receiptHandle": "handle",
-            "body": json.dumps(event),
-            "attributes": {"ApproximateReceiveCount": "1"},
-            "eventSourceARN": "arn:aws:sqs:us-east-1:111122223333:queue",
-        }
-        for number, event in enumerate(events)
-    ]
-    return [{"Records": records}]
+def find_references(name: str) -> list[Member]:
+    """Return a contact's references: as many as its id says."""
+    return [_reference(_KINDS[number % len(_KINDS)], number) for number in range(int(name.partition("-")[0]))]
+
+
+def _reference(kind: str, number: int) -> Member:
+    value = _VALUES.get(kind, f"https://crm.example.com/{number}")
+    content = {"Name": f"Reference {number}", **({} if value is None else {"Value": value})}
+    if kind in PRODUCED_TYPES:
+        content["Arn"] = f"arn:aws:connect:us-east-1:111122223333:instance/i/contact/c/{kind}/{number}"
+    if kind in {"Attachment", "ContactAnalysis"}:
+        content["Status"] = "AVAILABLE"
+    return {kind: content}
 
 
 def _by_channel(types: Sequence[str]) -> str:
@@ -164,14 +157,14 @@ def _steps(pack: Callable[[list[Event]], list[Event]]) -> Iterator[list[Event]]:
 class Rig:
     """The assets and the services, ready to run programs."""
 
-    def __init__(self, folder: Path, services: Services) -> None:
+    def __init__(self, folder: Path, services: Server) -> None:
         self._services = services
         ours, baseline = folder / "ours", folder / "baseline"
         build_ours(source=LAMBDAS, target=ours)
         build_baseline(baseline)
         clients = "import boto3\nfor name in ('connect', 'dynamodb', 's3'):\n    boto3.client(name)"
         self.programs = {
-            "ours": Program(ours, "from capture.handler import handler", as_messages, _by_channel),
+            "ours": Program(ours, "from capture.handler import handler", as_batch, _by_channel),
             _BOTO3: Program(baseline, clients),
             "baseline": Program(baseline, "from handler import handler"),
         }
@@ -179,9 +172,7 @@ class Rig:
         everybody = (baseline / "botocore" / "cacert.pem").read_bytes()
         self._bundle.write_bytes(everybody + services.certificate.read_bytes())
 
-    def run(
-        self, name: str, steps: Sequence[Sequence[Event]], *, reference_types: Sequence[str] = ALL_TYPES, depth: int = 0
-    ) -> Sample:
+    def run(self, name: str, steps: Sequence[Sequence[Event]], *, depth: int) -> Sample:
         """Run the program in a process of its own and hand it the steps; the services know nothing of before.
 
         `depth` is how many calls deep it is imported.
@@ -191,7 +182,7 @@ class Rig:
         finished = subprocess.run(
             [sys.executable, "-I", "-S", "-B", "-c", _DRIVER, str(program.asset), program.code, str(depth)],
             input=json.dumps(steps),
-            env=self._environment(program, reference_types),
+            env=self._environment(program),
             capture_output=True,
             text=True,
             check=False,
@@ -200,12 +191,7 @@ class Rig:
             raise RuntimeError(f"{name} failed:\n{finished.stdout}{finished.stderr}")
         return Sample(**json.loads(finished.stderr.splitlines()[-1]))
 
-    def count(self, batches: Sequence[list[Event]], reference_types: Sequence[str] = ALL_TYPES) -> Counter[str]:
-        """Return the calls that our function makes for these batches of contact events."""
-        self.run("ours", [as_messages(batch) for batch in batches], reference_types=reference_types)
-        return Counter(self._services.calls)
-
-    def _environment(self, program: Program, reference_types: Sequence[str]) -> dict[str, str]:
+    def _environment(self, program: Program) -> dict[str, str]:
         return {
             "AWS_ACCESS_KEY_ID": "synthetic",
             "AWS_SECRET_ACCESS_KEY": "synthetic",
@@ -219,18 +205,7 @@ class Rig:
             "LAMBDA_TASK_ROOT": str(program.asset),
             "_X_AMZN_TRACE_ID": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",
             "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:9",
-            "TABLE_NAME": "ledger",
-            "BUCKET_NAME": "lake",
-            "QUEUE_URL": f"{self._services.url}/queue",
-            "DEAD_LETTER_QUEUE_URL": f"{self._services.url}/dead-letters",
-            "INSTANCE_ARNS": "",
-            "COMPLETION_EVENT_TYPES": "COMPLETED",
-            "REFERENCE_TYPES": program.write_types(reference_types),
-            "AUDIT_SHARE": "0.01",
-            "REQUESTS_PER_SECOND": "1000000",  # never waits
-            "RETENTION_DAYS": "0",
-            "POWERTOOLS_SERVICE_NAME": "capture",
-            "POWERTOOLS_METRICS_NAMESPACE": "Benchmark",
+            **function_settings(program.write_types(ALL_TYPES), queue_url=f"{self._services.url}/queue"),
         }
 
 
@@ -246,8 +221,8 @@ def zipped_size(folder: Path) -> int:
 def measure(rig: Rig, rounds: int) -> dict[str, list[Sample]]:
     """Run the programs in turn, again and again."""
     samples: dict[str, list[Sample]] = {name: [] for name in rig.programs}
-    everyone = [(number, name) for number in range(rounds) for name in rig.programs]
-    for number, name in track(everyone, description="processes", console=Console(stderr=True)):
+    for number, name in ((number, name) for number in range(rounds) for name in rig.programs):
+        tell(f"round {number + 1} of {rounds}: {name}")
         program = rig.programs[name]
         steps = list(_steps(program.pack)) if "handler" in program.code else []
         # Where the interpreter's stack crosses a page, each call makes the system give and take memory: how often
@@ -262,8 +237,8 @@ def describe_size(rig: Rig) -> list[list[str]]:
     size, ratio = ours / 2**20, ours / baseline
     both = f"{size:.2f} / {baseline / 2**20:.2f} MiB"
     return [
-        ["asset, zipped", "2.5 MiB", f"{size:.2f} MiB", both, _verdict(size <= 2.5)],
-        ["asset, zipped", "0.15 of baseline", f"{ratio:.3f}", both, _verdict(ratio <= 0.15)],
+        ["asset, zipped", "2.5 MiB", f"{size:.2f} MiB", both, verdict(size <= 2.5)],
+        ["asset, zipped", "0.15 of baseline", f"{ratio:.3f}", both, verdict(ratio <= 0.15)],
     ]
 
 
@@ -277,101 +252,34 @@ def describe_line(line: Line, samples: dict[str, list[Sample]]) -> list[str]:
         f"of {line.of}" if line.bar is None else f"{line.bar} of {line.of}",
         f"{ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
         f"{statistics.median(ours):.1f} / {statistics.median(others):.1f} {line.unit}",
-        "" if line.bar is None else _verdict(ratio <= line.bar),
+        "" if line.bar is None else verdict(ratio <= line.bar),
     ]
-
-
-def describe_calls(rig: Rig) -> list[list[str]]:
-    """Return the rows of calls, counted by the services."""
-    contacts = [make_event(contact_id(5, serial), f"event-{serial}") for serial in range(25)]
-    again = [event | {"id": f"{event['id']} again"} for event in contacts]
-    every = rig.count([contacts])
-    six = rig.count([contacts], SIX_TYPES)
-    # Twice in one batch, and once more in two batches after it: by the same event, and by another.
-    more = rig.count([contacts[:12] + contacts[:12], contacts[:12], again[:12]])
-    reads = "ListContactReferences"
-    needless = more[reads] - 12 * 2
-    rows = [
-        (f"calls a contact, {len(contacts)} in a batch, N = 5, all types", 3.4, every),
-        ("the same with six types", 2.4, six),
-    ]
-    return [
-        *(
-            [what, f"{bar}", f"{calls.total() / 25:.2f}", _list_calls(calls), _verdict(calls.total() / 25 <= bar)]
-            for what, bar, calls in rows
-        ),
-        [f"{reads} never needed", "0", str(needless), _list_calls(more), _verdict(needless == 0)],
-    ]
-
-
-def _list_calls(calls: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
-
-
-def _verdict(is_met: bool) -> str:
-    return "met" if is_met else "**missed**"
 
 
 @contextmanager
 def open_rig() -> Iterator[Rig]:
     """Build the assets and serve."""
-    with TemporaryDirectory() as folder, Services() as services:
+    connect = Connect(keeps_calls=False)
+    connect.find = find_references
+    with TemporaryDirectory() as folder, Server(connect) as services:
         yield Rig(Path(folder), services)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print the table, with --write into docs/benchmarks.md too."""
-    options = _parse(arguments)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take the number of rounds."""
+    parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> list[Section]:
+    """Measure."""
+    if options.rounds < 1 or not Path("/proc/self/statm").exists():
+        raise SystemExit("--rounds is at least 1, for example 15, and memory is measured through /proc, on Linux")
     processors = ProcessorTime()
-    print("building both assets …", file=sys.stderr)
+    tell("building both assets …")
     with open_rig() as rig:
         rows = describe_size(rig)
         samples = measure(rig, options.rounds)
         rows += [describe_line(line, samples) for line in LINES]
-        rows += describe_calls(rig)
-    header = ["what", "bar", "measured", "ours / the other's, medians; or which calls", "bar is"]
-    body = f"{table(header, rows)}\n\n{_NOTES.format(rounds=options.rounds, batches=_BATCHES, processors=processors)}"
-    print(body)
-    if options.write:
-        command = f"python -m benchmarks.function --rounds {options.rounds} --write"
-        write_section("function", title="The function: size, start, work and calls", command=command, body=body)
-    return 0
-
-
-_NOTES = """\
-{rounds} alternating rounds, each with a process of every program: the median of the rounds' ratios, and the least
-and the most. Processor time is user and system time of the process, from its start. The baseline is what
-`benchmarks/baseline` says; it takes ten contacts as ten events, ours as one batch; both are warm, and of {batches}
-batches a process the median counts. The baseline's invocations are not sampled by X-Ray, as most are not, which is in
-its favour. *boto3 and three clients* is the baseline's boto3, which is whole, with clients of Connect, DynamoDB and
-S3. Calls are counted by the stand-ins of the services. The last row is twelve contacts, each twice in a batch, then
-once more by the same event and once more by another one. Processors: {processors}.
-
-Four fifths of the first event's time are the three connections' reading of the bundle of certificates, which the SDK
-repeats for each of them, for the baseline too. That bundle cut to Amazon's own roots would save it, and was not done:
-it would tie the function to the roots of today. Most of the start is the import of botocore and boto3 (measured alone,
-about 165 and 20 ms), which the baseline pays too. A start without boto3, tried, was 0.97 of this one's ratio: boto3
-stays, as what people who read this know. Of a
-contact with 25 references half the time are the three calls.
-
-Kept, by what it saves of the start: the SDK cut to the operations called, and no
-garbage collection until the handler is ready (a fifth). Dependencies as bytecode alone start no faster, but are a
-fourth of the asset. Logger and Metrics are a twenty-fifth of the start's instructions, the queue's client, needed only
-after a failure, a fiftieth: both stay as they are. More of malloc's memory kept (`MALLOC_TRIM_THRESHOLD_`,
-`MALLOC_TOP_PAD_`) changed nothing."""
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.function", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        parser.error("--rounds is at least 1, for example 15")
-    if not Path("/proc/self/statm").exists():
-        parser.error("memory is measured through /proc: this needs Linux")
-    return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    header = ["what", "bar", "measured", "ours / the other's, medians", "bar is"]
+    note = f"{options.rounds} rounds, {_BATCHES} batches a process. Processors: {processors}."
+    return [Section("function", "The function: size, start and work", f"{table(header, rows)}\n\n{note}")]

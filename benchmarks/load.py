@@ -1,4 +1,4 @@
-"""Drains a backlog through the deployed system at the quota of Amazon Connect, and looks for what got lost.
+"""How a backlog drains through the deployed system at Connect's quota, what gets lost, and how the baseline fares.
 
 All contacts' completions wait in the queue before the function may take the first. What is measured: the time to
 drain over the ideal time (served calls over the rate set), calls and refused calls a contact, contacts lost and
@@ -6,25 +6,20 @@ contacts doubled. Then the same contacts by the baseline, in the same run.
 """
 
 import argparse
-import json
 import multiprocessing
-import sys
+import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from benchmarks.baseline.asynchronous import Fates, play
-from benchmarks.deployment import Site, deploy, start
-from benchmarks.report import ProcessorTime, table, write_section
+from benchmarks.baseline import create_stores
+from benchmarks.baseline.asynchronous import play
+from benchmarks.report import ProcessorTime, Section, table, tell
 from benchmarks.traffic import (
     ALL_TYPES,
     OPERATION,
@@ -33,12 +28,12 @@ from benchmarks.traffic import (
     OtherCaller,
     ideal_seconds,
     make_contacts,
+    make_event,
 )
-from local.emulator import ACCOUNT, REGION, ROOT, SERVICE_EVENTS_PATH, child_environment, direct_open
-from local.system import System
+from local.emulator import child_environment
+from local.system import System, start
 
 ENVIRONMENTS = 1000  # Lambda's default concurrency of an account and Region
-RESULTS = ROOT / ".local" / "load"
 
 Seed = dict[str, Any]
 
@@ -93,52 +88,46 @@ class Outcome:
 
 
 HEADER = [
-    "scenario",
-    "drained in",
-    "over ideal",
-    "until the first call",
-    "calls a contact",
-    "throttled calls a contact",
-    "lost",
-    "doubled",
-    "processors",
+    *("scenario", "drained in", "over ideal", "until the first call", "calls a contact"),
+    *("throttled calls a contact", "lost", "doubled", "processors"),
 ]
 
 
-def run_capture(load: Load, progress: Progress, task: TaskID, *, with_other: bool) -> Outcome:
+@contextmanager
+def _deployed(load: Load) -> Iterator[System]:
+    context = {"connectRequestsPerSecond": f"{load.rate:g}", "referenceTypes": load.reference_types}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        start(Path(directory), context=context, quotas={OPERATION: load.quota}, report=tell) as system,
+    ):
+        yield system
+
+
+def run_capture(load: Load, *, with_other: bool) -> Outcome:
     """Drain the backlog by the production stacks, alone on the quota or beside another caller."""
     seeds = make_contacts(load.contacts)
-    with start(quota=load.quota) as site:
-        context = {"connectRequestsPerSecond": f"{load.rate:g}", "referenceTypes": load.reference_types}
-        system = System(0, site.aws_url, site.connect.url, deploy(site, context=context))
-        functions = site.clients.functions
+    with _deployed(load) as system:
+        functions = system.clients.functions
         [source] = functions.list_event_source_mappings()["EventSourceMappings"]
         functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
-        site.connect.import_contacts(seeds)
-        for batch in _in_tens(_completions(site, seeds)):
-            _put_on_bus(site, batch)
-        if system.queued() != load.contacts:
-            raise RuntimeError(f"{system.queued()} of {load.contacts} events are in the queue")
+        _fill_queue(system, seeds)
         processors = ProcessorTime()
-        other = OtherCaller(site.connect.url, seeds[0]["Id"], quota=load.quota)
+        other = OtherCaller(system.connect_url, seeds[0]["Id"], quota=load.quota)
         with other if with_other else nullcontext():
             begin, start_seconds = time.monotonic(), None
             functions.update_event_source_mapping(UUID=source["UUID"], Enabled=True)
-            while queued := system.queued():
-                progress.update(task, completed=load.contacts - queued)
-                if start_seconds is None and _statistics(site)["calls"] > other.calls:
+            while system.queued():
+                if start_seconds is None and _statistics(system)["calls"] > other.calls:
                     start_seconds = time.monotonic() - begin
                 time.sleep(0.25)
             seconds = time.monotonic() - begin
         usage = str(processors)
-        progress.update(task, completed=load.contacts, description="comparing rows")
-        counts = _statistics(site)
+        counts = _statistics(system)
         served = counts["outcomes"].get("OK", 0) - (other.calls - other.refused)
         lost, doubled = find_losses(seeds, system.ledger(), system.lake().values())
-        name = f"ours{', beside another caller' if with_other else ', alone on the quota'}"
         refused = f"{other.refused} of the other caller's {other.calls} calls were refused." if with_other else ""
         return Outcome(
-            name=name,
+            name=f"ours{', beside another caller' if with_other else ', alone on the quota'}",
             contacts=load.contacts,
             seconds=seconds,
             start_seconds=start_seconds,
@@ -152,33 +141,26 @@ def run_capture(load: Load, progress: Progress, task: TaskID, *, with_other: boo
         )
 
 
-def run_baseline(load: Load, progress: Progress, task: TaskID) -> Outcome:
+def run_baseline(load: Load) -> Outcome:
     """Capture the same contacts by the baseline, whose events are all there at once too."""
     seeds = make_contacts(load.contacts)
-    with start(quota=load.quota) as site:
-        app = f"--app={sys.executable} -m benchmarks.baseline.app"
-        system = System(0, site.aws_url, site.connect.url, deploy(site, app))
-        site.connect.import_contacts(seeds)
-        events = [_delivered(entry) for entry in _completions(site, seeds)]
+    with _deployed(load) as deployed:
+        system = replace(deployed, outputs=create_stores(deployed.clients))
+        system.control_connect("contacts", {"contacts": seeds})
         environment = {
-            **{name: value for name, value in child_environment(site.aws_url).items() if name.startswith("AWS_")},
-            "AWS_ENDPOINT_URL_CONNECT": site.connect.url,
+            **{name: value for name, value in child_environment(system.aws_url).items() if name.startswith("AWS_")},
+            "AWS_ENDPOINT_URL_CONNECT": system.connect_url,
             "TABLE_NAME": system.outputs["TableName"],
             "BUCKET_NAME": system.outputs["BucketName"],
             "REFERENCE_TYPES": load.reference_types,
             "POWERTOOLS_SERVICE_NAME": "baseline",
         }
+        events = [make_event(seed["Id"], f"event-of-{seed['Id']}") for seed in seeds]
         processors = ProcessorTime()
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-            future: Future[Fates] = executor.submit(play, events, environment, environments=ENVIRONMENTS)
-            while not future.done():
-                served = _statistics(site)["outcomes"].get("OK", 0)
-                progress.update(task, completed=min(served, load.contacts))
-                time.sleep(0.5)
-            fates = future.result()
+            fates = executor.submit(play, events, environment, environments=ENVIRONMENTS).result()
         usage = str(processors)
-        progress.update(task, completed=load.contacts, description="comparing rows")
-        counts = _statistics(site)
+        counts = _statistics(system)
         lost, doubled = find_losses(seeds, system.ledger(), system.lake().values())
         first, second, third = fates.captured_at_try
         errors = ", ".join(f"{count} {name}" for name, count in sorted(fates.errors.items()))
@@ -196,6 +178,18 @@ def run_baseline(load: Load, progress: Progress, task: TaskID) -> Outcome:
             note=f"The baseline captured {first} contacts at the first invocation, {second} at the second, {third} "
             f"at the third and gave {fates.given_up} up. Invocations failed with {errors or 'nothing'}.",
         )
+
+
+def _fill_queue(system: System, seeds: Sequence[Seed]) -> None:
+    """Have Connect report all contacts' completion, and wait until the queue holds the events."""
+    system.control_connect("contacts", {"contacts": seeds})
+    for seed in seeds:
+        system.control_connect(f"contacts/{seed['Id']}/complete", {})
+    deadline = time.monotonic() + 60 + len(seeds) / 50
+    while (queued := system.queued()) < len(seeds):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{queued} of {len(seeds)} events are in the queue")
+        time.sleep(0.25)
 
 
 def find_losses(seeds: Iterable[Seed], ledger: Iterable[dict[str, Any]], lake: Iterable[list[Any]]) -> tuple[int, int]:
@@ -235,93 +229,41 @@ def find_losses(seeds: Iterable[Seed], ledger: Iterable[dict[str, Any]], lake: I
     return lost, doubled
 
 
-def _completions(site: Site, seeds: Iterable[Seed]) -> list[dict[str, Any]]:
-    """Complete all contacts; return the events, as entries of PutEvents, which the simulator delivers nowhere."""
-    for seed in seeds:
-        site.connect.complete(seed["Id"])
-    return site.connect.events
-
-
-def _statistics(site: Site) -> dict[str, Any]:
-    return dict(site.connect.statistics()["operations"][OPERATION])
-
-
-def _in_tens(entries: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]:
-    return (entries[start : start + 10] for start in range(0, len(entries), 10))
-
-
-def _put_on_bus(site: Site, entries: Sequence[dict[str, Any]]) -> None:
-    body = json.dumps({"Entries": entries}).encode()
-    request = urllib.request.Request(site.aws_url + SERVICE_EVENTS_PATH, body)  # noqa: S310 - http, loopback
-    with direct_open(request, timeout=60) as answer:
-        if json.load(answer)["FailedEntryCount"]:
-            raise RuntimeError("the bus refuses events")
-
-
-def _delivered(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of PutEvents as a rule's target gets it."""
-    detail = json.loads(entry["Detail"])
-    return {
-        "version": "0",
-        "id": f"event-of-{detail['contactId']}",
-        "detail-type": entry["DetailType"],
-        "source": entry["Source"],
-        "account": ACCOUNT,
-        "time": entry["Time"],
-        "region": REGION,
-        "resources": entry["Resources"],
-        "detail": detail,
-    }
+def _statistics(system: System) -> dict[str, Any]:
+    return dict(system.control_connect("statistics")["operations"][OPERATION])
 
 
 _SCENARIOS = {
-    "alone": lambda *arguments: run_capture(*arguments, with_other=False),
-    "other": lambda *arguments: run_capture(*arguments, with_other=True),
+    "alone": lambda load: run_capture(load, with_other=False),
+    "other": lambda load: run_capture(load, with_other=True),
     "baseline": run_baseline,
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the scenarios and print the table, with --write into docs/benchmarks.md too."""
-    options = _parse(arguments)
-    load = Load(
-        contacts=options.contacts,
-        rate=options.rate,
-        reference_types=",".join(ALL_TYPES if options.all_types else SIX_TYPES),
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take the load, and scenarios to leave it at."""
+    parser.add_argument("--contacts", type=int, default=300, help="a quick look by default (%(default)s)")
+    parser.add_argument("--rate", type=float, default=40, help="connectRequestsPerSecond; the quota is 1.25 of it (40)")
+    parser.add_argument("--all-types", action="store_true", help="ask for all types: two calls a contact, not one")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=_SCENARIOS,
+        default=[],
+        help="one of them, repeatable (all)",
     )
-    outcomes = _saved_outcomes(load)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} contacts"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        for name in options.scenario or _SCENARIOS:
-            task = progress.add_task(name, total=load.contacts)
-            outcomes[name] = _SCENARIOS[name](load, progress, task)
-            progress.update(task, description=name)
-            _save(load, outcomes)
-    body = _describe(load, [outcomes[name] for name in _SCENARIOS if name in outcomes])
-    print(body)
-    if options.write:
-        types = " --all-types" if options.all_types else ""
-        command = f"python -m benchmarks.load --contacts {load.contacts} --rate {load.rate:g}{types} --write"
-        title = f"A backlog at a quota of {load.quota:g} requests a second"
-        write_section(f"load {load.rate:g}", title=title, command=command, body=body)
-    return 0
 
 
-def _results_file(load: Load) -> Path:
-    return RESULTS / f"{load.contacts}-{load.rate:g}-{load.reference_types.count(',') + 1}.json"
-
-
-def _saved_outcomes(load: Load) -> dict[str, Outcome]:
-    """Return what was measured before under the same load: an interrupted run goes on with --scenario."""
-    file = _results_file(load)
-    saved = json.loads(file.read_text()) if file.exists() else {}
-    return {name: Outcome(**fields) for name, fields in saved.items()}
-
-
-def _save(load: Load, outcomes: dict[str, Outcome]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    fields = {name: asdict(outcome) for name, outcome in outcomes.items()}
-    _results_file(load).write_text(json.dumps(fields))
+def run(options: argparse.Namespace) -> list[Section]:
+    """Run the scenarios."""
+    types = ",".join(ALL_TYPES if options.all_types else SIX_TYPES)
+    load = Load(contacts=options.contacts, rate=options.rate, reference_types=types)
+    outcomes = []
+    for name in options.scenario or _SCENARIOS:
+        outcomes.append(_SCENARIOS[name](load))
+        tell(" | ".join(outcomes[-1].row()))
+    title = f"A backlog at a quota of {load.quota:g} requests a second"
+    return [Section(f"load {load.rate:g}", title, _describe(load, outcomes))]
 
 
 def _describe(load: Load, outcomes: Sequence[Outcome]) -> str:
@@ -336,25 +278,3 @@ asynchronous invocation with {ENVIRONMENTS} execution environments, Lambda's def
 (`benchmarks/baseline/asynchronous.py` says what it leaves out). Idle is the whole machine's, whoever else used it."""
     notes = [outcome.note.strip() for outcome in outcomes if outcome.note]
     return "\n\n".join([setting, table(HEADER, [outcome.row() for outcome in outcomes]), *notes])
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--contacts", type=int, default=300, help="a quick look by default (%(default)s)")
-    parser.add_argument("--rate", type=float, default=40, help="connectRequestsPerSecond; the quota is 1.25 of it (40)")
-    parser.add_argument("--all-types", action="store_true", help="ask for all types: two calls a contact, not one")
-    parser.add_argument(
-        "--scenario",
-        action="append",
-        choices=_SCENARIOS,
-        default=[],
-        help="one of them, repeatable (all); the others' last results stay in the table",
-    )
-    parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md too")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

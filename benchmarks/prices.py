@@ -7,11 +7,8 @@ Amounts are counted in a run and multiplied here. Storage, data transfer and wha
 import math
 from collections.abc import Iterable, Mapping
 
-WRITE_UNITS = "DynamoDB write units"
-INDEX_UNITS = "DynamoDB index write units"
-READ_UNITS = "DynamoDB read units"
-PUTS = "S3 PUT requests"
-QUEUE_REQUESTS = "SQS requests"
+from local.in_memory.usage import INDEX_UNITS, PUTS, QUEUE_REQUESTS, READ_UNITS, WRITE_UNITS, Usage
+
 POLLS = "SQS empty receives of idle pollers"
 KEY_REQUESTS = "KMS requests"
 INVOCATIONS = "Lambda requests"
@@ -37,14 +34,6 @@ PRICES: Mapping[str, float] = {
     KEY_MONTHS: 1.00,
 }
 """US dollars a unit."""
-
-
-class Usage(dict[str, float]):
-    """How much was used of what PRICES names."""
-
-    def add(self, name: str, amount: float = 1) -> None:
-        """Count some more."""
-        self[name] = self.get(name, 0) + amount
 
 
 def price(usage: Mapping[str, float]) -> dict[str, float]:

@@ -1,52 +1,41 @@
-"""Reconciling by a virtual clock: what it costs in searches, whether it ends, and what live contacts notice of it.
+"""How reconciling fares by a virtual clock: its searches, whether it ends, and what live contacts notice of a backfill.
 
-The real code decides: hours, rechecks, feeder, search and capture path, on services in memory
-(`benchmarks.stand_ins`). A search takes what its pace makes it take; what it finds is indexed at once. Live contacts
-beside a backfill are those of `benchmarks.simulation`, whose approximations are these too.
+The real code decides: hours, rechecks, feeder, search and capture path, on services in memory. A search takes what its
+pace makes it take; what it finds is indexed at once. Live contacts beside a backfill are those of
+`benchmarks.simulation`, whose approximations are these too.
 """
 
 import argparse
 import io
 import json
 import random
-import sys
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
-from rich.console import Console
 
-from benchmarks.prices import Usage
-from benchmarks.report import table, write_section
+from benchmarks.report import Section, table, tell, verdict
 from benchmarks.scale import OURS, deployment_at
-from benchmarks.simulation import MIDNIGHT, Plan, World, contact_event, live_id
-from benchmarks.stand_ins import Clients, RefusedError
+from benchmarks.simulation import MIDNIGHT, Plan, World, live_id
 from benchmarks.traffic import ALL_TYPES
-from benchmarks.wiring import start_environment
-from contact_references.aws.capture_queue import Message, RequestQueue
-from contact_references.aws.ledger import Ledger
 from contact_references.aws.pacing import TokenBucket
-from contact_references.aws.search import ContactSearch
-from contact_references.aws.worklist import Worklist
 from contact_references.model.contact import Instance, Scope
 from contact_references.model.coverage import Hour
 from contact_references.model.errors import CaptureError
 from contact_references.model.periods import parse_backfill
 from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
-from contact_references.reconcile.feeding import Feeder
-from contact_references.reconcile.hours import Hours
-from contact_references.reconcile.rechecks import Rechecks
-from contact_references.reconcile.reconciler import Reconciler
 from contact_references.reconcile.report import Gauges, ReconcileReport
+from local.in_memory.connect import ConnectSearch
+from local.in_memory.environment import Services, start_environment, start_reconcile_environment
+from local.in_memory.events import as_messages, completion_event
+from local.in_memory.service import RefusedError
+from local.in_memory.sqs import SQS
 
 RATE = 8.0
 SHARE = 0.5
 SEARCH_RATE = 0.25
 _SEARCHES_PER_STEP = 7
-_RESULTS, _MOST_RESULTS = 100, 10_000
 _HOUR = 3600.0
 _BATCH = 25
 _WARM_UP = 2 * _HOUR
@@ -63,37 +52,6 @@ def _moment(seconds: float) -> datetime:
     return MIDNIGHT + timedelta(seconds=seconds)
 
 
-def _seconds(moment: datetime) -> float:
-    return (moment - MIDNIGHT).total_seconds()
-
-
-class SearchableConnect:
-    """SearchContacts in memory, as the service answers it; `calls` counts them, one instance can be refused."""
-
-    def __init__(self, contacts: dict[Instance, Contacts], refused: Instance | None = None) -> None:
-        self._contacts = {instance.instance_id: of_it for instance, of_it in contacts.items()}
-        self._refused = refused.instance_id if refused else None
-        self.calls = 0
-
-    def search_contacts(self, **of: Any) -> dict[str, Any]:
-        """Answer a page."""
-        self.calls += 1
-        if of["InstanceId"] == self._refused:
-            raise RefusedError("AccessDeniedException", "SearchContacts", 403)
-        contacts = self._contacts[of["InstanceId"]]
-        start, end = (_seconds(of["TimeRange"][name].replace(microsecond=0)) for name in ("StartTime", "EndTime"))
-        first, last = bisect_left(contacts, (start, "")), bisect_right(contacts, (end, "~"))
-        begin = first + int(of.get("NextToken", 0))
-        page = contacts[begin : min(begin + _RESULTS, last, first + _MOST_RESULTS)]
-        end_of_page = begin + len(page)
-        token = {"NextToken": str(end_of_page - first)} if end_of_page < min(last, first + _MOST_RESULTS) else {}
-        summaries = [
-            {"Id": name, "InitialContactId": name, "Channel": "VOICE", "DisconnectTimestamp": _moment(moment)}
-            for moment, name in page
-        ]
-        return {"Contacts": summaries, "TotalCount": last - first, **token}
-
-
 class _Report(ReconcileReport):
     """Keeps the gauges, which would be written to the log."""
 
@@ -106,55 +64,37 @@ class _Report(ReconcileReport):
 
 
 class ReconcileFunction:
-    """The function, wired as its handler does it. `send` is told of each message: its body, and the second it shows.
+    """The function, wired as its handler does it, with contacts to search.
 
-    A run begins at a second and has a clock of its own, which its searches advance.
+    A run begins at a second and has a clock of its own, which its searches advance. `send` is told of each message: its
+    body, and the second it shows.
     """
 
     def __init__(
-        self,
-        clients: Clients,
-        connect: SearchableConnect,
-        instances: Sequence[Instance],
-        *,
-        send: Callable[[str, float], None],
-        count_waiting: Callable[[], int] = lambda: 0,
+        self, services: Services, contacts: dict[Instance, Contacts], send: Callable[[str, float], None]
     ) -> None:
-        self._connect, self._instances = connect, instances
-        self._send, self._count_waiting = send, count_waiting
+        self._instances = list(contacts)
         self._at = 0.0
         self._runs = 0
-        clock = self._clock
-        sqs: Any = SimpleNamespace(send_message_batch=self._send_batch, get_queue_attributes=self._answer_waiting)
-        worklist = self._worklist = Worklist(clients.dynamodb, "ledger")
-        ledger = Ledger(clients.dynamodb, "ledger", clock=clock, sleep=self._sleep)
-        feeder = Feeder(
-            queue=RequestQueue(sqs, "queue"),
-            worklist=worklist,
+        self.search = ConnectSearch(clock=self._clock)
+        for instance, completed in contacts.items():
+            for moment, name in completed:
+                self.search.have(instance.instance_id, name, _moment(moment))
+        self.sqs = SQS(clock=self._clock)
+        self.sqs.on_sent = lambda body, at: send(body, (at - MIDNIGHT).total_seconds())
+        self.report = _Report()
+        self._parts = start_reconcile_environment(
+            services.dynamodb,
+            self.search,
+            self.sqs,
+            self.report,
             type_lists=_LISTS,
             requests_per_second=RATE,
             share=SHARE,
-            clock=clock,
-        )
-        search: Any = connect
-        self.report = _Report()
-        self._hours = Hours(
-            search=ContactSearch(search, bucket=TokenBucket(SEARCH_RATE, clock=lambda: self._at, sleep=self._sleep)),
-            ledger=ledger,
-            worklist=worklist,
-            feeder=feeder,
-            report=self.report,
-            retention=None,
-            clock=clock,
-        )
-        self._reconciler = Reconciler(
-            hours=self._hours,
-            rechecks=Rechecks(ledger=ledger, worklist=worklist, feeder=feeder, report=self.report, clock=clock),
-            worklist=worklist,
-            feeder=feeder,
-            report=self.report,
+            bucket=TokenBucket(SEARCH_RATE, clock=lambda: self._at, sleep=self._sleep),
             seconds_per_step=_SEARCHES_PER_STEP / SEARCH_RATE,
-            clock=clock,
+            clock=self._clock,
+            sleep=self._sleep,
         )
 
     def run(self, at: float, *, seconds: float) -> None:
@@ -163,7 +103,7 @@ class ReconcileFunction:
         self._runs += 1
         end = at + seconds
         try:
-            self._reconciler.run(self._instances, holder=str(self._runs), time_left=lambda: end - self._at)
+            self._parts.reconciler.run(self._instances, holder=str(self._runs), time_left=lambda: end - self._at)
         except CaptureError:
             if not self.report.latest:
                 raise
@@ -171,13 +111,13 @@ class ReconcileFunction:
     def mark(self, start: datetime, end: datetime, at: float) -> None:
         """Mark a period to be searched."""
         event = {"from": start.isoformat(), "to": end.isoformat()}
-        self._hours.mark(parse_backfill(event, instances=self._instances, now=_moment(at), retention=None))
+        self._parts.hours.mark(parse_backfill(event, instances=self._instances, now=_moment(at), retention=None))
 
     def is_closed(self, instance: Instance, start: datetime) -> bool:
         """Whether an hour is accounted for."""
         return any(
             isinstance(hour, Hour) and hour.closed_at is not None
-            for hour in self._worklist.find_hours(instance, [start])
+            for hour in self._parts.worklist.find_hours(instance, [start])
         )
 
     def _clock(self) -> datetime:
@@ -185,14 +125,6 @@ class ReconcileFunction:
 
     def _sleep(self, seconds: float) -> None:
         self._at += seconds
-
-    def _send_batch(self, **of: Any) -> dict[str, Any]:
-        for entry in of["Entries"]:
-            self._send(entry["MessageBody"], self._at + entry["DelaySeconds"])
-        return {"Successful": of["Entries"]}
-
-    def _answer_waiting(self, **_: Any) -> dict[str, Any]:
-        return {"Attributes": {"ApproximateNumberOfMessages": str(self._count_waiting())}}
 
 
 class Accounting:
@@ -218,18 +150,23 @@ class Accounting:
         self._next = 0
         self.sent: list[tuple[float, str]] = []
         self.asked: dict[str, float] = {}
-        self.connect = SearchableConnect(contacts, refused)
-        clients = Clients(Usage(), references=self._answer, change_visibility=lambda *_: None, send=lambda _: None)
+        services = Services()
+        services.connect.find = self._find
         self._intake = start_environment(
-            clients,
+            services,
             type_lists=_LISTS,
             bucket=TokenBucket(1, clock=lambda: 0.0, sleep=lambda _: None),
-            logger=Logger(service="reconcile", level="CRITICAL", stream=io.StringIO()),
-            metrics=SimpleNamespace(add_metric=lambda *_: None),
             clock=lambda: _moment(self._now),
             sleep=lambda _: None,
         ).intake
-        self.function = ReconcileFunction(clients, self.connect, list(contacts), send=self._send)
+        self.function = ReconcileFunction(services, contacts, self._send)
+        if refused:
+            self.function.search.refused[refused.instance_id] = "AccessDeniedException"
+
+    @property
+    def searches(self) -> int:
+        """How often SearchContacts was called."""
+        return len(self.function.search.calls)
 
     def run(
         self, until: float, *, minutes: int = 15, done: Callable[[], bool] = lambda: False
@@ -239,7 +176,7 @@ class Accounting:
         at = 0.0
         while at < until and not done():
             self._capture_completed(at)
-            runs.append((at, self.connect.calls))
+            runs.append((at, self.searches))
             self.function.run(at, seconds=minutes * 60 - 5)
             at += minutes * 60
             self._deliver(at)
@@ -251,7 +188,7 @@ class Accounting:
             moment, name, arn = self._events[self._next]
             self._next += 1
             if name not in self._lost:
-                bodies.append(contact_event(name, completed=_moment(moment), event_id=name, instance_arn=arn))
+                bodies.append(completion_event(name, completed=_moment(moment), event_id=name, instance_arn=arn))
             self._now = moment + 2
             if len(bodies) == _BATCH:
                 self._take(bodies)
@@ -266,14 +203,10 @@ class Accounting:
             self._take([body for _, body in due[start : start + _BATCH]])
 
     def _take(self, bodies: Sequence[str]) -> None:
-        messages = [
-            Message(message_id=str(n), receipt_handle=str(n), body=body, receive_count=1, origin="queue")
-            for n, body in enumerate(bodies)
-        ]
-        if messages:
-            self._intake.take_messages(messages, scope=_SCOPE, time_left=lambda: 900.0)
+        if bodies:
+            self._intake.take_messages(as_messages(bodies), scope=_SCOPE, time_left=lambda: 900.0)
 
-    def _answer(self, contact_id: str) -> list[Any]:
+    def _find(self, contact_id: str) -> list[Any]:
         if contact_id in self._hopeless:
             raise RefusedError("InternalServiceException", "ListContactReferences", 500)
         return []
@@ -303,7 +236,7 @@ def _searches_a_contact(hourly: int, hours: int, hopeless: Iterable[str] = ()) -
     settled = 7 * _HOUR
     runs = accounting.run(hours * _HOUR)
     before = next(calls for at, calls in runs if at >= settled)
-    return (accounting.connect.calls - before) / (hourly * (hours - settled / _HOUR)) * 100
+    return (accounting.searches - before) / (hourly * (hours - settled / _HOUR)) * 100
 
 
 def count_searches() -> list[Row]:
@@ -333,7 +266,7 @@ def close_a_large_hour() -> Row:
 
     runs = accounting.run(24 * _HOUR, minutes=1, done=is_closed)
     hours = runs[-1][0] / _HOUR
-    measured = f"after {hours:.1f} h and {accounting.connect.calls:,} searches" if is_closed() else "open after a day"
+    measured = f"after {hours:.1f} h and {accounting.searches:,} searches" if is_closed() else "open after a day"
     return Row("an hour of 60,000 contacts, runs of a minute", "closed in the end", measured, is_closed())
 
 
@@ -374,18 +307,13 @@ def run_beside_live(share: float, *, has_backfill: bool, hours: float) -> Live:
     world.on_other_capture = fed.append
     past = _evenly(100_000, -6 * 24 * _HOUR, -2 * 24 * _HOUR, "30000000")
     live = [(moment, live_id(number)) for number, moment in enumerate(moments)]
-    function = ReconcileFunction(
-        world.clients,
-        SearchableConnect({FIRST: past + live}),
-        [FIRST],
-        send=world.send,
-        count_waiting=world.count_waiting,
-    )
+    function = ReconcileFunction(world.services, {FIRST: past + live}, world.send)
     if has_backfill:
         function.mark(_moment(past[0][0]), _moment(past[-1][0]), at=0.0)
 
     def reconcile() -> Any:
         while True:
+            function.sqs.waiting = world.count_waiting()
             function.run(world.environment.now, seconds=895)
             yield world.environment.timeout(900)
 
@@ -413,60 +341,34 @@ def compare_live(hours: float) -> list[Row]:
     return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the table and with --write put it into docs/benchmarks.md."""
-    options = _parse(arguments)
-    console = Console(stderr=True)
+_NOTE = f"""\
+Runs every 15 minutes if nothing else is said, {SEARCH_RATE:g} searches a second, {RATE:g} requests a second of
+ListContactReferences, two a contact, of which fed contacts take {SHARE:.0%} at the most (`backfillShare`). Searches are
+counted once hours are as often closed as opened. Live contacts complete at random; the backfill has more missing
+contacts than it can get through."""
+_PARTS = ("searches", "large", "instances", "live")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take the hours of live contacts, and parts to leave it at."""
+    parser.add_argument("--hours", type=float, default=4, help="of live contacts that are measured (%(default)s)")
+    parser.add_argument("--part", action="append", choices=_PARTS, default=[], help="one of them, repeatable (all)")
+
+
+def run(options: argparse.Namespace) -> list[Section]:
+    """Simulate, all parts or some."""
     parts: dict[str, Callable[[], Iterable[Row]]] = {
         "searches": count_searches,
         "large": lambda: [close_a_large_hour()],
         "instances": lambda: [share_between_instances(refuses=refuses) for refuses in (False, True)],
         "live": lambda: compare_live(options.hours),
     }
+    if options.write and options.part:
+        raise SystemExit("--write writes all parts: leave --part out")
     rows: list[Row] = []
     for name in options.part or parts:
         rows += parts[name]()
-        console.print(f"{name}: {[row.measured for row in rows]}")
-    verdicts = [
-        [row.what, row.bar, row.measured, ("met" if row.is_met else "**missed**") if row.bar else ""] for row in rows
-    ]
-    body = table(["what", "bar", "simulated", "bar is"], verdicts)
-    print(body)
-    if options.write:
-        write_section(
-            "reconcile",
-            title="Reconciling, simulated",
-            command=f"python -m benchmarks.reconcile --hours {options.hours:g} --write",
-            body=f"{_NOTES}\n\n{body}",
-        )
-    return 0
-
-
-def _cells(row: Row) -> list[str]:
-    verdict = "met" if row.is_met else "**missed**"
-    return [row.what, row.bar, row.measured, verdict if row.bar else ""]
-
-
-_NOTES = f"""\
-Runs every 15 minutes if nothing else is said, {SEARCH_RATE:g} searches a second, {RATE:g} requests a second of
-ListContactReferences, two a contact, of which fed contacts take {SHARE:.0%} at the most (`backfillShare`). Searches are
-counted once hours are as often closed as opened. Live contacts complete at random; the backfill has more missing
-contacts than it can get through."""
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.reconcile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--hours", type=float, default=4, help="of live contacts that are measured (%(default)s)")
-    parts = ("searches", "large", "instances", "live")
-    parser.add_argument("--part", action="append", choices=parts, default=[], help="one of them, repeatable (all)")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/benchmarks.md too")
-    options = parser.parse_args(arguments)
-    if options.write and options.part:
-        parser.error("--write writes all parts: leave --part out")
-    return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        tell(f"{name}: {[row.measured for row in rows]}")
+    cells = [[row.what, row.bar, row.measured, verdict(row.is_met) if row.bar else ""] for row in rows]
+    body = f"{_NOTE}\n\n{table(['what', 'bar', 'simulated', 'bar is'], cells)}"
+    return [Section("reconcile", "Reconciling, simulated", body)]

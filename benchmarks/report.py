@@ -1,14 +1,35 @@
-"""Where measurements go: docs/benchmarks.md, a section for each benchmark; and the machine's part in them."""
+"""What benchmarks give back: sections of docs/benchmarks.md or docs/scale.md, and the machine's part in them."""
 
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-FILE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-_TITLE = "# Benchmarks\n\nEach section is written by the command it names.\n"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+class Section(NamedTuple):
+    """A part of a document, between markers with its name; what a person wrote around it stays."""
+
+    name: str
+    title: str
+    body: str
+    file: Path = DOCS / "benchmarks.md"
+
+    def write(self, command: str) -> None:
+        """Put it in the place of the one with its name, or at the end."""
+        begin, end = f"<!-- {self.name} -->", f"<!-- /{self.name} -->"
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+        made_by = f"`{command}` ({datetime.now(UTC).date().isoformat()}, {machine})"
+        section = f"{begin}\n## {self.title}\n\n{made_by}\n\n{self.body.strip()}\n{end}"
+        text = self.file.read_text(encoding="utf-8")
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"
+        self.file.write_text(text, encoding="utf-8")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -23,21 +44,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_section(name: str, *, title: str, command: str, body: str, file: Path = FILE) -> None:
-    """Put a section in the place of the one between the same markers, or at the end; other sections stay."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    day = datetime.now(UTC).date().isoformat()
-    section = f"{begin}\n## {title}\n\n`{command}` ({day}, {machine()})\n\n{body.strip()}\n{end}"
-    text = file.read_text(encoding="utf-8") if file.exists() else _TITLE
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+def verdict(is_met: bool) -> str:
+    """Say whether a bar is met."""
+    return "met" if is_met else "**missed**"
 
 
-def machine() -> str:
-    """Say what the figures were measured on."""
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+def tell(text: str) -> None:
+    """Show a person how far it has got; what is printed otherwise is the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class ProcessorTime:

@@ -1,70 +1,37 @@
-"""Simulates days of one thousand to one million contacts, a campaign and an outage, and writes docs/scale.md's figures.
+"""How long contacts wait and what they cost from one thousand to one million a day, in a campaign and in an outage.
 
-Each scenario is a day of the deployed system (`benchmarks.simulation`) at the numbers that `infra` deploys. Results
-are kept in .local/scale, so that an interrupted run goes on with --keep.
+Each scenario is a day of the deployed system (`benchmarks.simulation`) at the numbers that `infra` deploys.
 """
 
 import argparse
 import gc
 import itertools
-import json
 import random
-import sys
 import time
 from bisect import bisect
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from rich.console import Console
-
-from benchmarks.plots import plot_backlogs, plot_costs, plot_latency, plot_waits
 from benchmarks.prices import LOG_BYTES, price, used_by_the_month
-from benchmarks.report import table, write_section
-from benchmarks.simulation import DAY, Deployment, Figures, Latency, Plan, simulate
+from benchmarks.report import DOCS, Section, table, tell
+from benchmarks.simulation import DAY, Deployment, Figures, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, SIX_TYPES
-from local.emulator import ROOT
 
-RESULTS = ROOT / ".local" / "scale"
-DOCUMENT = ROOT / "docs" / "scale.md"
+DOCUMENT = DOCS / "scale.md"
 OURS = 0.8
 """Our share of the account's quota, as by default: 8 of 10 requests a second."""
 
 # Contacts that complete in each hour of a weekday, relative: a mid-morning peak of a tenth of the day, a dip at noon, a
 # second peak in the afternoon, little at night (assumed; the shape is that of published call-centre data).
-SHAPE = (
-    0.2,
-    0.1,
-    0.1,
-    0.1,
-    0.2,
-    0.5,
-    1.5,
-    3,
-    6.5,
-    9.5,
-    10.5,
-    9.5,
-    7.5,
-    8,
-    8.5,
-    8,
-    7.5,
-    6,
-    4.5,
-    3.5,
-    2.5,
-    1.3,
-    0.8,
-    0.2,
-)
+_NIGHT, _EVENING = (0.2, 0.1, 0.1, 0.1, 0.2, 0.5, 1.5, 3), (4.5, 3.5, 2.5, 1.3, 0.8, 0.2)
+SHAPE = (*_NIGHT, 6.5, 9.5, 10.5, 9.5, 7.5, 8, 8.5, 8, 7.5, 6, *_EVENING)
 _HOUR = 3600.0
 MORNING = (8, 12)
 # What the function writes, counted by `benchmarks.cost`.
 _CONTACT_LOG_BYTES, _INVOCATION_LOG_BYTES = 715, 925
 _CAMPAIGN = (10.5 * _HOUR, 600.0, 5000)
 _OUTAGE = (10 * _HOUR, 11 * _HOUR)
-_WINDOWS = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +45,11 @@ class Scenario:
     """Calls a contact: two for all types, one for six or fewer."""
     hours: tuple[int, int] = (0, 24)
     """What is simulated of the day; until the last contact is captured if it is all of it."""
-    window: float | None = None
-    """Seconds of the batching window, if not what is deployed."""
 
     @property
     def name(self) -> str:
         """Return a name for files and progress."""
-        name = f"{self.kind}-{self.contacts}-{self.quota:g}-{self.calls}"
-        return name if self.window is None else f"{name}-{self.window:g}"
+        return f"{self.kind}-{self.contacts}-{self.quota:g}-{self.calls}"
 
     @property
     def rate(self) -> float:
@@ -98,37 +62,29 @@ class Scenario:
         return self.contacts * self.calls <= self.rate * DAY
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A scenario's figures: seconds, numbers of captured contacts; `backlog` has a value for each minute."""
+class Outcome(NamedTuple):
+    """A scenario, and what came of it."""
 
     scenario: Scenario
-    contacts: int
-    p50: float
-    p99: float
-    backlog: list[int]
-    seconds: float
-    calls: int
-    throttled: int
-    mean_batch: float
-    most_busy: int
-    mean_busy: float
-    usage: dict[str, float]
-    invocations: int
-    metric_hours: int
-    busy_minutes: int
+    figures: Figures
+
+    @property
+    def seconds(self) -> float:
+        """How long was simulated."""
+        return self.figures.ended_at - self.scenario.hours[0] * _HOUR
 
     @property
     def cost(self) -> dict[str, float]:
         """US dollars a million contacts, by what they are paid for."""
+        figures = self.figures
         overheads = used_by_the_month(
-            metric_hours=self.metric_hours,
-            busy_minutes=self.busy_minutes,
+            metric_hours=len(figures.metric_hours),
+            busy_minutes=sum(map(bool, figures.busy)),
             concurrency=deployment_at(self.scenario.rate).concurrency,
             days=self.seconds / DAY,
         )
-        overheads[LOG_BYTES] = self.contacts * _CONTACT_LOG_BYTES + self.invocations * _INVOCATION_LOG_BYTES
-        return {name: dollars * 1e6 / self.contacts for name, dollars in price(self.usage | overheads).items()}
+        overheads[LOG_BYTES] = figures.captured * _CONTACT_LOG_BYTES + len(figures.batches) * _INVOCATION_LOG_BYTES
+        return {name: dollars * 1e6 / figures.captured for name, dollars in price(figures.usage | overheads).items()}
 
 
 def deployment_at(rate: float) -> Deployment:
@@ -153,13 +109,7 @@ def scenarios() -> list[Scenario]:
     six = [Scenario(kind="day", contacts=n, quota=q, calls=1) for n, q in ((10**4, 2), (10**5, 5), (10**5, 10))]
     campaign = [Scenario(kind="campaign", contacts=10**4, quota=q) for q in (2, 10, 50)]
     outage = [Scenario(kind="outage", contacts=n, quota=q) for n, q in ((10**4, 2), (10**4, 10), (10**5, 50))]
-    windows = [
-        Scenario(kind="window", contacts=n, quota=10, calls=calls, window=window)
-        for n in (10**3, 10**4, 10**5)
-        for calls in (2, 1)
-        for window in _WINDOWS
-    ]
-    every = [*small, *large, *largest, *six, trimmed, *campaign, *outage, *windows]
+    every = [*small, *large, *largest, *six, trimmed, *campaign, *outage]
     return sorted(every, key=lambda one: -one.contacts)
 
 
@@ -180,84 +130,39 @@ def completions(scenario: Scenario) -> list[float]:
     return sorted(moments)
 
 
-def run(scenario: Scenario, deployment: Deployment, latency: Latency | None = None) -> Outcome:
+def run_day(scenario: Scenario, deployment: Deployment) -> Outcome:
     """Simulate the scenario until its last contact is captured."""
     gc.disable()  # the simulation makes no cycles worth collecting, and a million contacts many objects
-    if scenario.window is not None:
-        deployment = deployment._replace(window_seconds=scenario.window)
     plan = Plan(
         deployment=deployment,
         quota=scenario.quota,
         reference_types=ALL_TYPES if scenario.calls == 2 else SIX_TYPES,
         outage=_OUTAGE if scenario.kind == "outage" else None,
-        latency=latency or Latency(),
     )
     until = None if scenario.hours[1] == 24 else scenario.hours[1] * _HOUR
-    figures = simulate(plan, completions(scenario), until=until)
-    return summarize(scenario, figures)
-
-
-def summarize(scenario: Scenario, figures: Figures) -> Outcome:
-    """Reduce a simulation's figures to what the table and the plots show."""
-    return Outcome(
-        scenario=scenario,
-        contacts=figures.captured,
-        p50=figures.wait(0.5),
-        p99=figures.wait(0.99),
-        backlog=figures.backlog,
-        seconds=figures.ended_at - scenario.hours[0] * _HOUR,
-        calls=figures.calls,
-        throttled=figures.throttled,
-        mean_batch=sum(figures.batches) / len(figures.batches),
-        most_busy=figures.most_busy,
-        mean_busy=figures.billed_seconds / (figures.ended_at - scenario.hours[0] * _HOUR),
-        usage=figures.usage,
-        invocations=len(figures.batches),
-        metric_hours=len(figures.metric_hours),
-        busy_minutes=sum(map(bool, figures.busy)),
-    )
-
-
-def sustained_rates(latencies: Sequence[float], deployment: Deployment, quota: float) -> list[float]:
-    """Return the calls a second of a backlog's drain, for each latency of Connect."""
-    rates = []
-    for seconds in latencies:
-        scenario = Scenario(kind="drain", contacts=20_000, quota=quota)
-        plan = Plan(deployment=deployment, quota=quota, reference_types=ALL_TYPES, latency=Latency(connect=seconds))
-        figures = simulate(plan, [0.0] * scenario.contacts)
-        rates.append(figures.calls / figures.ended_at)
-    return rates
+    return Outcome(scenario, simulate(plan, completions(scenario), until=until))
 
 
 HEADER = [
-    "contacts a day",
-    "quota, requests/s",
-    "calls a contact",
-    "p50",
-    "p99",
-    "largest backlog",
-    "calls",
-    "throttled",
-    "contacts a batch",
-    "busy at most (mean)",
-    "USD a million",
+    *("contacts a day", "quota, requests/s", "calls a contact", "p50", "p99", "largest backlog", "calls", "throttled"),
+    *("contacts a batch", "busy at most (mean)", "USD a million"),
 ]
 
 
 def row(outcome: Outcome) -> list[str]:
     """Return the table's row."""
-    scenario = outcome.scenario
+    scenario, figures = outcome
     return [
         _contacts(scenario),
         f"{scenario.quota:g}",
         str(scenario.calls),
-        duration(outcome.p50),
-        duration(outcome.p99),
-        f"{max(outcome.backlog):,}",
-        f"{outcome.calls:,}",
-        f"{outcome.throttled:,}",
-        f"{outcome.mean_batch:.1f}",
-        f"{outcome.most_busy} ({outcome.mean_busy:.2f})",
+        duration(figures.wait(0.5)),
+        duration(figures.wait(0.99)),
+        f"{max(figures.backlog):,}",
+        f"{figures.calls:,}",
+        f"{figures.throttled:,}",
+        f"{sum(figures.batches) / len(figures.batches):.1f}",
+        f"{figures.most_busy} ({figures.billed_seconds / outcome.seconds:.2f})",
         f"{sum(outcome.cost.values()):.2f}",
     ]
 
@@ -284,30 +189,34 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, then write table and plots."""
-    options = _parse(arguments)
-    console = Console(stderr=True)
-    outcomes = _saved() if options.keep else {}
-    wanted = [one for one in scenarios() if one.is_possible and one.name not in outcomes]
-    if options.most:
-        wanted = [one for one in wanted if one.contacts <= options.most]
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Take how much to simulate, and how many days at once."""
+    parser.add_argument(
+        "--most", type=int, default=10**6, help="leave out days of more contacts: 10000 takes two minutes"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="so many at once (%(default)s); with 2 it takes 15 minutes"
+    )
+
+
+def run(options: argparse.Namespace) -> list[Section]:
+    """Simulate all days, and with --write plot them."""
+    outcomes: dict[str, Outcome] = {}
+    wanted = [one for one in scenarios() if one.is_possible and one.contacts <= options.most]
     begin = time.monotonic()
     with ProcessPoolExecutor(options.processes) as executor:
-        futures = {executor.submit(run, one, deployment_at(one.rate)): one for one in wanted}
+        futures = [executor.submit(run_day, one, deployment_at(one.rate)) for one in wanted]
         for number, future in enumerate(as_completed(futures), 1):
             outcome = future.result()
             outcomes[outcome.scenario.name] = outcome
-            _save(outcome)
-            elapsed = time.monotonic() - begin
-            console.print(
-                f"{number}/{len(futures)} {outcome.scenario.name}, {elapsed:.0f} s: {' | '.join(row(outcome))}"
-            )
-    body = _describe(outcomes)
-    print(body, _describe_windows(outcomes), sep="\n\n")
+            tell(f"{number}/{len(futures)} {outcome.scenario.name}, {time.monotonic() - begin:.0f} s: {row(outcome)}")
     if options.write:
-        _write(outcomes, body)
-    return 0
+        from benchmarks.plots import plot_costs, plot_waits  # noqa: PLC0415 - Matplotlib takes a second to import
+
+        days = [outcome for outcome in outcomes.values() if outcome.scenario.kind == "day"]
+        plot_waits(days, DOCS / "scale-waits.png")
+        plot_costs(days, DOCS / "scale-cost.png")
+    return [Section("scale", "The figures", _describe(outcomes), DOCUMENT)]
 
 
 def _describe(outcomes: dict[str, Outcome]) -> str:
@@ -328,84 +237,3 @@ def _describe(outcomes: dict[str, Outcome]) -> str:
         ]
         parts.append(f"**{title}**\n\n{table(HEADER, rows)}")
     return "\n\n".join(parts)
-
-
-_WINDOW_HEADER = ["contacts a day", "calls a contact", "", *(f"{window:g} s" for window in _WINDOWS)]
-
-
-def _describe_windows(outcomes: dict[str, Outcome]) -> str:
-    days = dict.fromkeys((one.contacts, one.calls) for one in scenarios() if one.kind == "window")
-    rows = []
-    for contacts, calls in sorted(days, key=lambda day: (day[0], -day[1])):
-        names = [
-            Scenario(kind="window", contacts=contacts, quota=10, calls=calls, window=window).name for window in _WINDOWS
-        ]
-        if any(name not in outcomes for name in names):
-            continue
-        by_window = [outcomes[name] for name in names]
-        lines = {
-            "p50 / p99": [f"{one.p50:.1f} / {one.p99:.1f} s" for one in by_window],
-            "contacts a batch": [f"{one.mean_batch:.1f}" for one in by_window],
-            "USD a million": [f"{sum(one.cost.values()):.2f}" for one in by_window],
-            "USD a month": [f"{sum(one.cost.values()) * contacts * 30 / 1e6:.2f}" for one in by_window],
-        }
-        rows += [[f"{contacts:,}", str(calls), what, *cells] for what, cells in lines.items()]
-    return table(_WINDOW_HEADER, rows)
-
-
-def _write(outcomes: dict[str, Outcome], body: str) -> None:
-    write_section("scale", title="The figures", command="python -m benchmarks.scale --write", body=body, file=DOCUMENT)
-    write_section(
-        "windows",
-        title="What a longer batching window would cost and save",
-        command="python -m benchmarks.scale --write",
-        body=_describe_windows(outcomes),
-        file=DOCUMENT,
-    )
-    plot_waits(_of(outcomes, "day"), DOCUMENT.parent / "scale-waits.png")
-    plot_backlogs(outcomes, DOCUMENT.parent / "scale-backlog.png")
-    plot_costs(_of(outcomes, "day"), DOCUMENT.parent / "scale-cost.png")
-    latencies = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]
-    quota = 100.0
-    rates = sustained_rates(latencies, deployment_at(quota * OURS), quota)
-    plot_latency(latencies, rates, quota * OURS, DOCUMENT.parent / "scale-latency.png")
-    rows = [[f"{latency * 1000:.0f} ms", f"{rate:.1f}"] for latency, rate in zip(latencies, rates, strict=True)]
-    write_section(
-        "latency",
-        title=f"Calls a second of {quota * OURS:g} allowed, by how long Connect takes to answer",
-        command="python -m benchmarks.scale --write",
-        body=table(["an answer takes", "calls a second"], rows),
-        file=DOCUMENT,
-    )
-
-
-def _of(outcomes: dict[str, Outcome], kind: str) -> list[Outcome]:
-    return [outcome for outcome in outcomes.values() if outcome.scenario.kind == kind]
-
-
-def _save(outcome: Outcome) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{outcome.scenario.name}.json").write_text(json.dumps(asdict(outcome)))
-
-
-def _saved() -> dict[str, Outcome]:
-    found: Iterable[dict[str, object]] = (json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json")))
-    outcomes = [Outcome(**(fields | {"scenario": Scenario(**fields["scenario"])})) for fields in found]  # type: ignore[arg-type]  # as it was saved
-    return {outcome.scenario.name: outcome for outcome in outcomes}
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--most", type=int, help="leave out days of more contacts: 10000 takes two minutes")
-    parser.add_argument("--keep", action="store_true", help="simulate only what .local/scale does not have")
-    parser.add_argument(
-        "--processes", type=int, default=1, help="so many at once (%(default)s); with 2 it takes 15 minutes"
-    )
-    parser.add_argument("--write", action="store_true", help="write docs/scale.md and its plots too")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """The deployed system by a virtual clock: Connect, EventBridge, queue and execution environments in SimPy.
 
 What decides is the real code: intake, capturer, reader, token bucket, ledger, lake, report and the queue's back-off.
-Around it stand in-memory services (`benchmarks.stand_ins`) whose calls take time by the virtual clock.
+Around it stand services in memory (`local.in_memory`) whose calls take time by the virtual clock.
 
 What this approximates:
 
@@ -15,27 +15,24 @@ What this approximates:
   https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 """
 
-import io
-import json
 import random
 from array import array
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import simpy
-from aws_lambda_powertools import Logger
 
-from benchmarks.prices import GB_SECONDS, INVOCATIONS, QUEUE_REQUESTS, Usage
-from benchmarks.stand_ins import Clients, RefusedError
-from benchmarks.wiring import Environment, start_environment
+from benchmarks.prices import GB_SECONDS, INVOCATIONS
 from contact_references.aws.capture_queue import Message
 from contact_references.aws.pacing import TokenBucket
 from contact_references.model.contact import Scope
 from contact_references.model.reference_types import OTHER_CHANNELS, TypeLists
-from contact_references.model.timestamps import format_time
+from local.in_memory.environment import Environment, Services, start_environment
+from local.in_memory.events import INSTANCE_ARN, completion_event
+from local.in_memory.service import RefusedError
+from local.in_memory.usage import QUEUE_REQUESTS, Usage
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = 86400.0
@@ -43,7 +40,6 @@ MOST_RECEIVES = 200
 MEMORY_GB = 0.25
 LONG_POLL = 20.0
 
-INSTANCE_ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
 _SCOPE = Scope("us-east-1", "111122223333")
 _FIRST_POLLERS = 5
 
@@ -121,7 +117,6 @@ class Figures:
     throttled: int = 0
     most_busy: int = 0
     billed_seconds: float = 0.0
-    invoked_at: "array[float]" = field(default_factory=lambda: array("d"))
     metric_hours: set[tuple[int, str]] = field(default_factory=set)
     """Hours, and the metrics that got data in them."""
     dead: int = 0
@@ -156,7 +151,25 @@ class _Running(NamedTuple):
 def simulate(plan: Plan, completions: Sequence[float], *, until: float | None = None) -> Figures:
     """Let contacts complete at these seconds, in order, and run until they are captured or `until` has come.
 
-    The same plan and completions give the same figures.
+    The same plan and completions give the same figures. A backlog drains at the pace, in full batches, and no call is
+    refused; with a quota below the rate some are, and no contact is lost; those of an outage are captured after it.
+
+    >>> deployment = Deployment(2, 4.0, 120, 25, 1)
+    >>> types = ("URL", "NUMBER", "STRING", "DATE", "EMAIL", "ATTACHMENT", "CONTACT_ANALYSIS")
+    >>> backlog = simulate(Plan(deployment=deployment, quota=10, reference_types=types), [0.0] * 400)
+    >>> backlog.captured, backlog.calls, backlog.throttled, backlog.dead, max(backlog.batches)
+    (400, 800, 0, 0, 25)
+    >>> 100 <= backlog.ended_at <= 105
+    True
+    >>> refused = simulate(Plan(deployment=deployment, quota=3, reference_types=types), [0.0] * 100)
+    >>> refused.captured, refused.throttled > 0, refused.calls - refused.throttled <= 3 * (refused.ended_at + 1)
+    (100, True, True)
+    >>> outage = Plan(deployment=deployment, quota=10, reference_types=types, outage=(0.0, 1800.0))
+    >>> after = simulate(outage, [60.0 * minute for minute in range(30)])
+    >>> after == simulate(outage, [60.0 * minute for minute in range(30)])
+    True
+    >>> after.captured, after.dead, min(after.waits) > 60, after.ended_at < 1800 + 900 + 120
+    (30, 0, True, True)
     """
     return World(plan, completions).run(until)
 
@@ -184,15 +197,12 @@ class World:
         self._figures = Figures(contacts=len(completions))
         urls = [{"Name": f"CRM {n}", "Value": f"https://crm.example.com/{n}"} for n in range(plan.references)]
         members = [{"Url": url} for url in urls]
-        self._clients = Clients(
-            self._figures.usage,
-            references=lambda _: members,
-            change_visibility=self._change_visibility,
-            send=self._dead_letter,
-            spend=self._spend,
-        )
-        self._clients.table.on_put = self._note_put
-        self._logger = Logger(service="simulation", level="CRITICAL", stream=io.StringIO())
+        self.services = Services(self._figures.usage)
+        """What the function sees of AWS, for others that use the same table, too; their calls take no time."""
+        self.services.connect.find = lambda _: members
+        self.services.sqs.on_visibility = self._change_visibility
+        self.services.dynamodb.on_put = self._note_put
+        self.services.before_calls(self._spend)
 
     def run(self, until: float | None) -> Figures:
         """Run until every completed contact is captured, or `until` has come."""
@@ -205,17 +215,13 @@ class World:
         self._simpy.run(end)
         self._figures.ended_at = self._simpy.now
         self._figures.captured = len(self._figures.waits)
+        self._figures.dead = len(self.services.sqs.dead_letters)
         return self._figures
 
     @property
     def environment(self) -> simpy.Environment:
         """Where processes of others may be added."""
         return self._simpy
-
-    @property
-    def clients(self) -> Clients:
-        """What the function sees of AWS, for others that use the same table; their calls take no time."""
-        return self._clients
 
     def count_waiting(self) -> int:
         """Return how many messages wait to be received."""
@@ -287,7 +293,6 @@ class World:
         self._busy += 1
         figures.most_busy = max(figures.most_busy, self._busy)
         figures.batches.append(len(batch))
-        figures.invoked_at.append(begin)
         failed = self._capture(environment, batch)
         seconds = self._now - begin
         if seconds > deployment.timeout_seconds + 1:
@@ -334,7 +339,7 @@ class World:
         if letter.body is not None:
             return
         if not self.keeps_items:
-            self._clients.table.forget(f"{INSTANCE_ARN.rpartition('/')[2]}#{live_id(letter.number)}")
+            self.services.dynamodb.forget(f"{INSTANCE_ARN.rpartition('/')[2]}#{live_id(letter.number)}")
         self._unfinished -= 1
         if not self._unfinished:
             self._done.succeed()
@@ -349,13 +354,12 @@ class World:
 
     def _start_environment(self) -> _Running:
         parts = start_environment(
-            self._clients,
+            self.services,
             type_lists=TypeLists({OTHER_CHANNELS: tuple(self._plan.reference_types)}),
             bucket=TokenBucket(self._plan.deployment.requests_per_second, clock=lambda: self._now, sleep=self._pass),
-            logger=self._logger,
-            metrics=SimpleNamespace(add_metric=self._note_metric),
             clock=self._tell_time,
             sleep=self._pass,
+            on_metric=self._note_metric,
         )
         return _Running(parts, [0.0])
 
@@ -363,7 +367,7 @@ class World:
         return MIDNIGHT + timedelta(seconds=self._now)
 
     def _message(self, letter: _Letter) -> Message:
-        event = letter.body or contact_event(
+        event = letter.body or completion_event(
             live_id(letter.number),
             completed=MIDNIGHT + timedelta(seconds=self._completions[letter.number]),
             event_id=str(letter.number),
@@ -400,7 +404,7 @@ class World:
                 return
             self._figures.waits.append(self._now - self._completions[number])
 
-    def _note_metric(self, name: str, *_: object) -> None:
+    def _note_metric(self, name: str) -> None:
         self._figures.metric_hours.add((int(self._now // 3600), name))
 
     def _change_visibility(self, receipt: str, seconds: int) -> None:
@@ -408,33 +412,6 @@ class World:
         letter.visible_at = self._now + seconds
         if letter.receives >= MOST_RECEIVES:
             raise RuntimeError("a message would be dead-lettered: the simulation does not go so far")
-
-    def _dead_letter(self, _: str) -> None:
-        self._figures.dead += 1
-
-
-def contact_event(
-    contact_id: str,
-    *,
-    completed: datetime,
-    event_id: str,
-    instance_arn: str = INSTANCE_ARN,
-    is_analyzed: bool = False,
-) -> str:
-    """Return the event of a contact's completion, as a message's body; `is_analyzed` says that Contact Lens is on."""
-    detail: dict[str, Any] = {
-        "eventType": "COMPLETED",
-        "contactId": contact_id,
-        "instanceArn": instance_arn,
-        "channel": "VOICE",
-        "initiationMethod": "INBOUND",
-        "disconnectTimestamp": format_time(completed),
-    }
-    if is_analyzed:
-        detail["contactLens"] = {"conversationalAnalytics": {"configuration": {"enabled": True}}}
-    kind = {"source": "aws.connect", "detail-type": "Amazon Connect Contact Event"}
-    time = completed.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return json.dumps(kind | {"id": event_id, "time": time, "detail": detail})
 
 
 def live_id(number: int) -> str:

@@ -1,20 +1,21 @@
 """The load: contacts whose references are known, and another caller who uses the account's quota too."""
 
+import json
 import threading
 import time
 import uuid
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
-from local.emulator import INSTANCE_ARN, REGION
+from local.delivery import read_event
+from local.emulator import INSTANCE_ARN, REGION, ROOT
 
-if TYPE_CHECKING:
-    from mypy_boto3_connect import ConnectClient
+Event = dict[str, Any]
 
 INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 ALL_TYPES = [*ENTERED_TYPES.values(), *PRODUCED_TYPES.values()]
@@ -25,6 +26,7 @@ OPERATION = "ListContactReferences"
 PHASE_SECONDS = 20.0
 """The other caller calls for so long, then pauses for as long. A bucket of one second's worth hides none of it."""
 _ITS_SHARE = 1 / 3
+_EVENT = ROOT / "events" / "completed-voice.json"
 
 
 def make_contacts(count: int) -> list[dict[str, Any]]:
@@ -45,16 +47,46 @@ def make_contacts(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def connect_client(url: str, **retries: Any) -> "ConnectClient":
-    """Return a client of the simulator that retries as the SDK's `retries` option says."""
-    return boto3.client(
-        "connect",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
-        config=Config(proxies={}, retries=cast("Any", retries)),
-    )
+def make_event(contact_id: str, event_id: str) -> Event:
+    """Return the event of a contact's completion, as a rule's target gets it."""
+    event = read_event(_EVENT)
+    return event | {
+        "id": event_id,
+        "detail": event["detail"] | {"contactId": contact_id, "initialContactId": contact_id},
+    }
+
+
+def as_batch(events: list[Event]) -> list[Event]:
+    """Return the batch that the queue delivers, as the one event it is for the function."""
+    records = [
+        {
+            "messageId": f"message-{number}",
+            "receiptHandle": "handle",
+            "body": json.dumps(event),
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "eventSourceARN": "arn:aws:sqs:us-east-1:111122223333:queue",
+        }
+        for number, event in enumerate(events)
+    ]
+    return [{"Records": records}]
+
+
+def function_settings(reference_types: str, *, queue_url: str) -> dict[str, str]:
+    """Return the environment of either function, which never waits for its pace."""
+    return {
+        "TABLE_NAME": "ledger",
+        "BUCKET_NAME": "lake",
+        "QUEUE_URL": queue_url,
+        "DEAD_LETTER_QUEUE_URL": f"{queue_url}-of-dead-letters",
+        "INSTANCE_ARNS": "",
+        "COMPLETION_EVENT_TYPES": "COMPLETED",
+        "REFERENCE_TYPES": reference_types,
+        "AUDIT_SHARE": "0.01",
+        "REQUESTS_PER_SECOND": "1000000",
+        "RETENTION_DAYS": "0",
+        "POWERTOOLS_SERVICE_NAME": "contact-references",
+        "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
+    }
 
 
 class OtherCaller:
@@ -64,7 +96,14 @@ class OtherCaller:
     """
 
     def __init__(self, url: str, contact_id: str, *, quota: float) -> None:
-        self._client = connect_client(url, total_max_attempts=1)
+        self._client = boto3.client(
+            "connect",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
+            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
         self._contact_id = contact_id
         self._gap = 1 / (quota * _ITS_SHARE)
         self._stop = threading.Event()

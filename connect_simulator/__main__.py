@@ -11,49 +11,32 @@ from connect_simulator.quota import default_quotas
 from connect_simulator.server import ConnectSimulator, read_contacts
 
 DESCRIPTION = """\
-A simulator of the Amazon Connect API on 127.0.0.1, for the unmodified SDK: StartTaskContact, CreateContact,
-UpdateContact, StopContact, DescribeContact, ListContactReferences, SearchContacts, ListInstances. Strict as the
-service, by botocore's own model.
+Amazon Connect's contact API on 127.0.0.1, for the unmodified SDK. Strict as the service, by botocore's own model.
 """
 
 EPILOG = """\
+examples:
+  python -m connect_simulator                                     print the address, and a command to try
+  python -m connect_simulator --port 8080 --contacts contacts.json
+  python -m connect_simulator --quota ListContactReferences=2     throttle early
+  python -m connect_simulator --drop-events 0.3 --search-lag 120  lose events, find contacts late
+
+operations:
+  StartTaskContact, CreateContact, UpdateContact, StopContact, DescribeContact, ListContactReferences, SearchContacts,
+  ListInstances
+
 control endpoints, JSON in and out:
-  GET  /_simulator/health
-  GET  /_simulator/contacts                  what DescribeContact knows of each, and its events
-  POST /_simulator/contacts                  import, in the form of local/contacts.json; with "settle_seconds" for
-                                             these contacts' attachments
-  POST /_simulator/contacts/{id}/complete    send the events up to COMPLETED; again if it had them all
-  POST /_simulator/contacts/{id}/transfer    a new leg, INITIATED; the old one completes
-  GET  /_simulator/events                    contact events as put on the bus, as entries of PutEvents
-  GET  /_simulator/statistics                calls, throttled calls and outcomes by operation; counts of events
-  GET, POST, DELETE /_simulator/faults       see, inject or lift faults
-  GET, POST, DELETE /_simulator/disturbance  see, set or lift what happens to events on their way
-  GET, POST, DELETE /_simulator/search       see, set or lift how SearchContacts falls short
+  GET                /_simulator/health
+  GET, POST          /_simulator/contacts              see or import contacts
+  POST               /_simulator/contacts/ID/complete  send the events up to COMPLETED
+  POST               /_simulator/contacts/ID/transfer  begin a new leg
+  GET                /_simulator/events                as they were put on the bus
+  GET                /_simulator/statistics            calls and outcomes by operation
+  GET, POST, DELETE  /_simulator/faults                such as {"operation": "ListContactReferences", "kind": "500"}
+  GET, POST, DELETE  /_simulator/disturbance           of events: {"drop": 0.3, "repeat": 0.1}
+  GET, POST, DELETE  /_simulator/search                how it falls short: {"lag_seconds": 120, "total_count": false}
 
-A fault is {"operation": "ListContactReferences", "kind": KIND, "count": N}; without count it lasts until it is lifted.
-Kinds: throttle, 500, access_denied, not_found and invalid_parameter are answers of the service, 503 and not_json
-(status 200) HTML of a proxy; hang does not answer before it is lifted, reset resets the connection, truncated (status
-200) is JSON's first half. Requests that meet a fault change nothing. Hits are counted.
-
-A fault can be narrowed to one "instance" by its id, and of ListContactReferences to one "contact" by its id, to
-contacts of some "channels", to requests that ask for any of some "types". All that is given has to hold:
-  types that a channel cannot have, or, without the channels, that an older Region does not know:
-    {"operation": "ListContactReferences", "kind": "invalid_parameter", "types": ["CONTACT_ANALYSIS"],
-     "channels": ["TASK", "EMAIL"]}
-  one instance that cannot be searched, while the others can:
-    {"operation": "SearchContacts", "kind": "access_denied", "instance": "INSTANCE_ID"}
-  a contact that becomes visible after its first two calls:
-    {"operation": "ListContactReferences", "kind": "not_found", "contact": "CONTACT_ID", "count": 2}
-
-A disturbance is {"drop": 0.3, "repeat": 0.1}: shares of events that are lost, and of the others that come twice. A
-run with the same contacts loses and repeats the same events.
-
-SearchContacts takes a TimeRange by INITIATION_, SCHEDULED_, CONNECTED_TO_AGENT_ or DISCONNECT_TIMESTAMP of at most 8
-weeks, beginning at most two years ago, and Sort by these; SearchCriteria are not simulated. It gives the first 10,000
-contacts and, as TotalCount, how many there are. It falls short by {"lag_seconds": 120, "total_count": false}: a
-contact is found so long after its end (its beginning while it lives), and answers have no TotalCount.
-
-A throttled request is counted and answered 429; a bucket holds one second's worth of requests.
+connect_simulator/README.md tells what each takes. Ctrl-C ends it.
 """
 
 
@@ -105,7 +88,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, is a free one")
-    parser.add_argument("--contacts", type=Path, metavar="FILE", help="contacts to start with: local/contacts.json")
+    parser.add_argument("--contacts", type=Path, metavar="FILE", help='contacts to start with: {"contacts": [{…}, …]}')
     parser.add_argument(
         "--events-endpoint",
         metavar="URL",

@@ -21,6 +21,7 @@ TABLES_LOCK_FILE = "tables/requirements.txt"
 LOCAL_WHEELS = "CONTACT_REFERENCES_LOCAL_WHEELS"
 """Set in the environment of a synth, it has DuckDB for this machine in the asset, not for Lambda's x86_64."""
 
+_NOT_IN_THE_ASSET = {LOCK_FILE, "requirements.in"}
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
@@ -121,7 +122,7 @@ def _source_files(source: Path) -> Iterator[Path]:
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         is_stray = path.suffix == ".pyc" or any(part.startswith(".") for part in relative.parts)
-        is_stray = is_stray or "__pycache__" in relative.parts or path.name == LOCK_FILE
+        is_stray = is_stray or "__pycache__" in relative.parts or path.name in _NOT_IN_THE_ASSET
         if path.is_file() and not is_stray:
             yield path
 
@@ -135,7 +136,7 @@ def _platform_wheels() -> list[str]:
 def _install(lock_file: Path, target: Path, wheels: list[str]) -> None:
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
     command = [sys.executable, "-m", "pip", "install", *quiet, "--only-binary=:all:", *wheels, "--no-deps"]
-    command += ["--no-compile", "--target", str(target), "--requirement", str(lock_file)]
+    command += ["--no-compile", "--require-hashes", "--target", str(target), "--requirement", str(lock_file)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise RuntimeError(f"pip could not install {lock_file.name}:\n{finished.stderr.strip()}")

@@ -66,7 +66,8 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, like Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in order, also where a shell's `&` has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         return int(options.command(options))
     except LocalSystemError as error:

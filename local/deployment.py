@@ -1,4 +1,4 @@
-"""Deploys the production stacks to the emulator with the CDK CLI of the virtual environment."""
+"""Deploys the production stacks to the emulator, with the CDK CLI that package-lock.json pins."""
 
 import fcntl
 import json
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.emulator import Clients
+
+CDK = str(ROOT / "node_modules" / ".bin" / "cdk")
+"""AWS's own CDK CLI, which `make setup` installs; it finds Node on the PATH of `child_environment`."""
 
 # Shared by all runs: the CDK builds the functions' asset again only when the one it needs is not in here.
 _CLOUD_ASSEMBLY = ROOT / ".local" / "cdk.out"
@@ -82,7 +85,7 @@ def _cdk(
         "NO_COLOR": "1",
         "CDK_DISABLE_CLI_TELEMETRY": "true",
     }
-    command = ["cdk", *arguments, "--no-notices", "--no-color"]
+    command = [CDK, *arguments, "--no-notices", "--no-color"]
     lines = []
     with (
         log.open("a", encoding="utf-8") as file,

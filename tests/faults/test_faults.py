@@ -1,31 +1,39 @@
-"""A few cells of the matrix of docs/faults.md, and a few kills; `python -m benchmarks.faults` runs all of them."""
+"""A few cells of the matrix of docs/faults.md, and a few kills; with `--full-matrix` all of it, in about an hour."""
 
 import random
 import re
 
 import pytest
 
-from benchmarks.fault_rig import Fault, Rig, Verdict, Work, make_references
-from benchmarks.faults import Cell, FaultTrial, kill_functions, matrix
 from local.emulator import ROOT
+from tests.faults.conftest import Evidence
+from tests.faults.matrix import Cell, FaultTrial, kill_functions, matrix
+from tests.faults.rig import Fault, Rig, Verdict, Work, make_references
+
+SELECTION = [
+    Cell("ListContactReferences", "not_json", once=True),
+    Cell("ListContactReferences", "503", once=False),
+    Cell("BatchGetItem", "access_denied", once=False),
+    Cell("PutItem", "reset", once=False),
+    Cell("PutItem", "answer_lost", once=True),
+    Cell("BatchWriteItem", "unprocessed", once=False),
+    Cell("UpdateItem", "answer_lost", once=False),
+    Cell("PutObject", "throttle", once=False),
+]
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        Cell("ListContactReferences", "not_json", once=True),
-        Cell("ListContactReferences", "503", once=False),
-        Cell("BatchGetItem", "access_denied", once=False),
-        Cell("PutItem", "reset", once=False),
-        Cell("PutItem", "answer_lost", once=True),
-        Cell("BatchWriteItem", "unprocessed", once=False),
-        Cell("UpdateItem", "answer_lost", once=False),
-        Cell("PutObject", "throttle", once=False),
-    ],
-    ids=lambda cell: f"{cell.operation}-{cell.kind}-{'once' if cell.once else 'until-lifted'}",
-)
-def test_a_fault_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(trial: FaultTrial, cell: Cell) -> None:
-    result = trial.run(cell, seconds=1)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        cells = matrix() if metafunc.config.getoption("--full-matrix") else SELECTION
+        names = [f"{cell.operation}-{cell.kind}-{'once' if cell.once else 'until-lifted'}" for cell in cells]
+        metafunc.parametrize("cell", cells, ids=names)
+
+
+def test_a_fault_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(
+    trial: FaultTrial, evidence: Evidence, cell: Cell
+) -> None:
+    result = trial.run(cell, seconds=evidence.seconds)
+    evidence.cells.append(result)
 
     assert result.hits >= (1 if cell.once else 2)
     assert result.reads
@@ -44,9 +52,12 @@ def test_a_large_contact_whose_commit_is_never_answered_is_captured_all_the_same
     assert rig.judge(work) == Verdict()
 
 
-def test_a_killed_function_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(rig: Rig) -> None:
+def test_a_killed_function_loses_nothing_doubles_nothing_and_lets_no_reader_see_a_part(
+    rig: Rig, evidence: Evidence
+) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    result = kill_functions(rig, kills=5, draw=random.Random(seed))  # noqa: S311 - moments
+    result = kill_functions(rig, kills=evidence.number_of_kills, draw=random.Random(seed))  # noqa: S311 - moments
+    evidence.kills.append(result)
 
     assert 0 < result.hit <= result.kills, f"seed {seed}"
     assert result.verdict == Verdict(), f"seed {seed}"

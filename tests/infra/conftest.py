@@ -103,7 +103,7 @@ def context() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def default(context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    return _synthesize(context, tmp_path_factory.mktemp("default"))
+    return synthesize(context, tmp_path_factory.mktemp("default"))
 
 
 @pytest.fixture(scope="session")
@@ -123,10 +123,11 @@ def production(context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         "retentionDays": "365",
         "alarmEmail": "contact-centre@example.com",
     }
-    return _synthesize({**context, **options}, tmp_path_factory.mktemp("production"))
+    return synthesize({**context, **options}, tmp_path_factory.mktemp("production"))
 
 
-def _synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
+def synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
+    """Synthesize the app with this context, as cdk.json and the command line give it."""
     import aws_cdk as cdk  # noqa: PLC0415 - it starts Node, which must find the PATH above
 
     from app import build  # noqa: PLC0415 - imports the same

@@ -1,15 +1,18 @@
+import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.asset import LAMBDAS, SDK_OPERATIONS, build, hash_inputs
+from infra.asset import LAMBDAS, LOCAL_WHEELS, SDK_OPERATIONS, TABLES_SDK_OPERATIONS, build, hash_inputs
 
 # One call to each service, answered on loopback, and the handlers' own imports: with nothing installed but the asset.
 PROBE = """
@@ -45,7 +48,8 @@ calls = {
     "sqs": lambda c: c.send_message(QueueUrl=endpoint + "/q", MessageBody="m"),
 }
 report = {"resolved": {}, "statuses": {}}
-for service, call in calls.items():
+for service in sys.argv[3].split(","):
+    call = calls[service]
     report["resolved"][service] = boto3.client(service).meta.endpoint_url
     answer = call(boto3.client(service, endpoint_url=endpoint))
     report["statuses"][service] = answer["ResponseMetadata"]["HTTPStatusCode"]
@@ -94,8 +98,11 @@ def test_two_builds_are_the_same_to_the_byte(asset: Path, sources: Path, tmp_pat
     assert list(contents(again)) == list(contents(asset))
 
 
-def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
-    handlers = ",".join(sorted(f"{path.parent.name}.handler" for path in LAMBDAS.glob("*/handler.py")))
+HANDLERS = {f"{path.parent.name}.handler" for path in LAMBDAS.glob("*/handler.py")}
+
+
+def probe(asset: Path, handlers: set[str], services: Iterable[str]) -> dict[str, Any]:
+    """Import handlers and make a call to each service, with nothing installed but an asset."""
     environment = {
         "AWS_ACCESS_KEY_ID": "synthetic",
         "AWS_SECRET_ACCESS_KEY": "synthetic",
@@ -103,27 +110,62 @@ def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
         "POWERTOOLS_SERVICE_NAME": "contact-references",
         "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
     }
-
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(asset), handlers],
+        [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(asset), ",".join(sorted(handlers)), ",".join(services)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-
     assert finished.returncode == 0, finished.stderr
-    report = json.loads(finished.stdout)
+    report: dict[str, Any] = json.loads(finished.stdout)
+    return report
+
+
+def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
+    report = probe(asset, HANDLERS - {"tables.handler"}, SDK_OPERATIONS)
+
     assert report["statuses"] == dict.fromkeys(SDK_OPERATIONS, 200)
     assert report["resolved"]["connect"] == "https://connect.us-east-1.amazonaws.com"
     assert report["outside"] == []
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine(), sys.version_info[:2]) != ("linux", "x86_64", (3, 13)),
+    reason="it is made for Lambda's x86_64 and Python 3.13 and runs there only",
+)
+def test_the_tables_function_s_asset_runs_with_nothing_else_installed(tmp_path: Path) -> None:
+    build(source=LAMBDAS, target=tmp_path, with_duckdb=True)
+    report = probe(tmp_path, {"tables.handler"}, TABLES_SDK_OPERATIONS)
+
+    assert report["statuses"] == dict.fromkeys(TABLES_SDK_OPERATIONS, 200)
+    assert report["outside"] == []
+    # Lambda takes 250 MB, unpacked.
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 100 * 2**20
+
+
+def test_the_tables_function_s_asset_is_for_lambda_unless_a_local_deployment_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashes = [hash_inputs(LAMBDAS), hash_inputs(LAMBDAS, with_duckdb=True)]
+    monkeypatch.setenv(LOCAL_WHEELS, "1")
+
+    assert len({*hashes, hash_inputs(LAMBDAS), hash_inputs(LAMBDAS, with_duckdb=True)}) == 3
 
 
 def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Path) -> None:
     names = {path.name for path in asset.rglob("*")}
 
     assert {"handler.py", "contact_references"} <= names
-    assert not names & {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "bin", "requirements.txt"}
+    assert not names & {
+        "RECORD",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "bin",
+        "requirements.txt",
+        "requirements.in",
+    }
     assert {path.name for path in (asset / "botocore/data").iterdir() if path.is_dir()} == set(SDK_OPERATIONS)
     assert {path.stat().st_mtime for path in asset.rglob("*")} == {315_532_800}
 
@@ -153,23 +195,43 @@ def test_the_asset_is_small(asset: Path, tmp_path: Path) -> None:
 
 
 def test_what_pip_complains_of_is_shown(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("--no-index\nno-such-package==1.0\n")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\nno-such-package==1.0 --hash=sha256:{'0' * 64}\n")
 
     with pytest.raises(RuntimeError, match=r"(?s)pip could not install requirements\.txt.*no-such-package==1\.0"):
         build(source=tmp_path, target=tmp_path / "target")
 
 
-def test_a_dependency_for_one_platform_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0\n")
-    with zipfile.ZipFile(tmp_path / "synthetic-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("synthetic/fast.so", b"")
-        wheel.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
-        wheel.writestr(
+def synthetic_wheel(folder: Path, content: str) -> str:
+    """Write a wheel with one file, and return the hash that a lock has of it."""
+    wheel = folder / "synthetic-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(content, b"")
+        archive.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
+        archive.writestr(
             "synthetic-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        wheel.writestr("synthetic-1.0.dist-info/RECORD", "")
+        archive.writestr("synthetic-1.0.dist-info/RECORD", "")
+    return "sha256:" + hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_a_dependency_for_one_platform_is_refused(tmp_path: Path) -> None:
+    locked = synthetic_wheel(tmp_path, "synthetic/fast.so")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0 --hash={locked}\n")
 
     with pytest.raises(RuntimeError, match=r"^synthetic/fast\.so runs on one platform only"):
+        build(source=tmp_path, target=tmp_path / "target")
+
+
+@pytest.mark.parametrize(
+    ("hashes", "message"),
+    [("", "--require-hashes mode"), (f" --hash=sha256:{'0' * 64}", "DO NOT MATCH THE HASHES")],
+    ids=["without a hash", "with another's hash"],
+)
+def test_what_the_lock_does_not_know_by_its_hash_is_refused(tmp_path: Path, hashes: str, message: str) -> None:
+    synthetic_wheel(tmp_path, "synthetic/pure.py")
+    (tmp_path / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nsynthetic==1.0{hashes}\n")
+
+    with pytest.raises(RuntimeError, match=message):
         build(source=tmp_path, target=tmp_path / "target")
 
 

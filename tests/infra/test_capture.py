@@ -123,7 +123,7 @@ def test_the_queue_feeds_the_function_in_batches_that_fail_in_part(default: Any)
     source = default.resolve(default.only("AWS::Lambda::EventSourceMapping")["Properties"])
 
     assert (source["EventSourceArn"], source["FunctionName"]) == (arn(default, queue), function)
-    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (7, 1)
+    assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (6, 1)
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -148,7 +148,7 @@ def test_the_shares_never_exceed_the_rate_and_a_full_batch_fits_its_timeout(rate
     assert share.concurrency * share.requests_per_second > rate - share.concurrency / 1000 - 1e-9
     assert 2 <= share.concurrency <= 1000
     assert 120 <= share.timeout_seconds <= 900
-    assert share.timeout_seconds * share.requests_per_second >= 2 * 7 * 2 * 2 - 1e-6
+    assert share.timeout_seconds * share.requests_per_second >= 2 * 6 * 2 * 2 - 1e-6
 
 
 @pytest.mark.parametrize(

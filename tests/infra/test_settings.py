@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.settings import InvalidSettingsError, Settings
+from tests.infra.conftest import synthesize
 
 ROOT = Path(__file__).parents[2]
 ARN = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
@@ -371,18 +372,14 @@ def test_the_cdk_s_own_keys_pass(context: dict[str, Any], key: str) -> None:
     assert read(context, **{key: True}) == read(context)
 
 
-def run_app(context: dict[str, Any], outdir: Path) -> subprocess.CompletedProcess[str]:
-    """Run the app as the CLI does, without building the asset."""
-    context = {**context, "aws:cdk:bundling-stacks": []}
-    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(outdir)}
-    command = [sys.executable, "app.py"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_the_app_ends_with_one_line_for_each_problem_and_no_traceback(context: dict[str, Any], tmp_path: Path) -> None:
     bad = {"stage": "PROD", "connectRequestsPerSecond": "lots", "stages": "prod"}
+    # As the CLI gives the context. That it builds an app whose context is good, each local deployment shows.
+    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps({**context, **bad}), "CDK_OUTDIR": str(tmp_path)}
 
-    finished = run_app({**context, **bad}, tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
     assert finished.returncode == 1
     problems = [line for line in finished.stderr.splitlines() if "; for example " in line]
@@ -395,10 +392,7 @@ def test_the_app_builds_a_stage_as_cdk_json_and_the_command_line_describe_it(
 ) -> None:
     stages = {"prod": {"retentionDays": 730, "auditShare": 0.5}}
 
-    finished = run_app({**context, "stage": "prod", "stages": stages, "auditShare": "0.01"}, tmp_path)
+    deployment = synthesize({**context, "stage": "prod", "stages": stages, "auditShare": "0.01"}, tmp_path)
 
-    assert finished.returncode == 0, finished.stderr
-    template = json.loads((tmp_path / "ContactReferences-prod-Capture.template.json").read_text())
-    (function,) = [each for each in template["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
-    variables = function["Properties"]["Environment"]["Variables"]
+    variables = deployment.only("AWS::Lambda::Function", stack="capture")["Properties"]["Environment"]["Variables"]
     assert (variables["RETENTION_DAYS"], variables["AUDIT_SHARE"]) == ("730", "0.01")

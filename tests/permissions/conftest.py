@@ -1,4 +1,4 @@
-"""The production stacks on an emulator that enforces IAM, for all tests here."""
+"""A function's role, with an action less; and this process in the place of Lambda's poller."""
 
 import base64
 import json
@@ -14,20 +14,13 @@ from botocore.config import Config
 
 from local.delivery import read_event
 from local.emulator import REGION, ROOT
-from local.system import Json, System, start
+from local.system import Json, System
 from tests.system.conftest import Contacts
 
 
-@pytest.fixture(scope="package")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with start(
-        tmp_path_factory.mktemp("permissions"),
-        launcher="tests.permissions.launcher",
-        # At the default rate a search waits four seconds, which would be most of the time here.
-        context={"searchRequestsPerSecond": "20"},
-        quotas={"SearchContacts": 40},
-    ) as running:
-        yield running
+@pytest.fixture
+def system(enforcing_system: System) -> System:
+    return enforcing_system
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """Events and requests that are not this deployment's, put on its queue past the rule: refused before any call."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -11,7 +10,7 @@ from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, ROOT
 from local.system import Json, System
 from tests.permissions.conftest import completion
-from tests.system.conftest import Contacts
+from tests.system.conftest import Contacts, configured
 
 _ACCOUNT = "999988887777"
 _ARNS = {
@@ -68,22 +67,8 @@ def test_an_event_sent_by_another_account_is_refused_whatever_instance_it_names(
 def test_where_instances_are_configured_another_one_s_contacts_are_refused(system: System, contacts: Contacts) -> None:
     contact_id = contacts.create()
     other = INSTANCE_ARN.replace("12345678", "87654321")
-    with configured_instances(system, INSTANCE_ARN):
+    with configured(system, "CaptureFunctionName", INSTANCE_ARNS=INSTANCE_ARN):
         assert_refused(system, of_instance(completion(contact_id), other))
         assert_refused(system, of_instance(capture_request(contact_id), other))
         enqueue(system, completion(contact_id))
     assert contacts.rows(contact_id)[0] is not None
-
-
-@contextmanager
-def configured_instances(system: System, arns: str) -> Iterator[None]:
-    """Let the function have the environment that the context key `instanceArns` gives it."""
-    name, functions = system.outputs["CaptureFunctionName"], system.clients.functions
-    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(
-        FunctionName=name, Environment={"Variables": variables | {"INSTANCE_ARNS": arns}}
-    )
-    try:
-        yield
-    finally:
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})

@@ -1,4 +1,4 @@
-"""One deployed system for all tests here, started and stopped as a person does: `python -m local up`, Ctrl-C."""
+"""A deployed system, started and stopped as a person does: `python -m local up`, Ctrl-C."""
 
 import os
 import signal
@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from local.__main__ import main
 from local.emulator import INSTANCE_ARN, ROOT, direct_open, kill_group
 from local.system import Json, NotRunningError, System, find
 
@@ -75,18 +77,53 @@ def hostile_environment() -> dict[str, str]:
     }
 
 
+def run_command(directory: Path, *arguments: str, timeout: float = 90) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m local --directory … …` to its end."""
+    command = [sys.executable, "-m", "local", "--directory", str(directory), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=hostile_environment(), text=True, capture_output=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture
+def is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run `python -m local --directory …` in this process, which is to fail; return its standard error."""
+    for name, value in hostile_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is the test's, and ends as it does
+
+    def run(directory: Path, *arguments: str, status: int = 1) -> str:
+        try:
+            ended_with: object = main(["--directory", str(directory), *arguments])
+        except SystemExit as error:  # an argument that cannot be used
+            ended_with = error.code
+        assert ended_with == status
+        return capsys.readouterr().err
+
+    return run
+
+
 @pytest.fixture
 def run_local(system: System, directory: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run `python -m local …` against the running system."""
 
     def run(*arguments: str, where: Path = directory) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "local", "--directory", str(where), *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=hostile_environment(), text=True, capture_output=True, timeout=90, check=False
-        )
+        return run_command(where, *arguments)
 
     assert system.pid
     return run
+
+
+@contextmanager
+def configured(system: System, function: str, **variables: str) -> Iterator[None]:
+    """Let a function, named by the output that has its name, have other environment variables for a while."""
+    name, functions = system.outputs[function], system.clients.functions
+    own = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": own | variables})
+    try:
+        yield
+    finally:
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": own})
 
 
 class Contacts:

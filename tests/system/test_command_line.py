@@ -10,9 +10,10 @@ from local.delivery import read_event
 from local.demo import find_missing
 from local.emulator import ROOT
 from local.system import DeadLetter, Json, System, current_records
-from tests.system.conftest import INSTANCE_ID, Contacts
+from tests.system.conftest import INSTANCE_ID, Contacts, run_command
 
 Run = Callable[..., CompletedProcess[str]]
+Refused = Callable[..., str]
 
 
 _URL = {"Url": {"Name": "account", "Value": "https://crm.example.com/1"}}
@@ -72,31 +73,27 @@ def test_send_tells_the_reason_of_a_dead_letter_and_fails(run_local: Run) -> Non
     assert "contactId is missing" in result.stdout
 
 
-def test_send_refuses_what_is_no_event(run_local: Run, tmp_path: Path) -> None:
+def test_send_refuses_what_is_no_event(is_refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "file.json"
     for content, complaint in (("{", "is not JSON"), ("[1]", "no EventBridge event"), ('{"Records": []}', "invoke")):
         file.write_text(content)
-        result = run_local("send", str(file))
-        assert result.returncode == 1
-        assert result.stderr.startswith("error: ")
-        assert complaint in result.stderr
-    assert "no such file" in run_local("send", str(tmp_path / "none.json")).stderr
+        error = is_refused(tmp_path, "send", str(file))
+        assert error.startswith("error: ")
+        assert complaint in error
+    assert "no such file" in is_refused(tmp_path, "send", str(tmp_path / "none.json"))
 
 
-def test_send_refuses_when_no_system_is_running(run_local: Run, tmp_path: Path) -> None:
-    result = run_local("send", "events/completed-voice.json", where=tmp_path)
-    assert result.returncode == 1
-    assert "python -m local up" in result.stderr
+def test_send_refuses_when_no_system_is_running(is_refused: Refused, tmp_path: Path) -> None:
+    assert "python -m local up" in is_refused(tmp_path, "send", str(ROOT / "events" / "completed-voice.json"))
 
 
 def test_the_file_of_a_system_that_ended_is_not_taken_for_a_running_one(
-    run_local: Run, directory: Path, tmp_path: Path
+    system: System, is_refused: Refused, directory: Path, tmp_path: Path
 ) -> None:
+    assert system.pid
     left = json.loads((directory / "system.json").read_text()) | {"aws_url": "http://127.0.0.1:9"}
     (tmp_path / "system.json").write_text(json.dumps(left))
-    result = run_local("send", "events/completed-voice.json", where=tmp_path)
-    assert result.returncode == 1
-    assert "of one that ended" in result.stderr
+    assert "of one that ended" in is_refused(tmp_path, "send", str(ROOT / "events" / "completed-voice.json"))
 
 
 def test_invoke_prints_the_result(run_local: Run) -> None:
@@ -117,14 +114,13 @@ def test_invoke_fails_when_the_function_does(run_local: Run) -> None:
     assert "contactId is missing" in result.stderr
 
 
-def test_a_second_system_in_the_same_directory_is_refused(run_local: Run) -> None:
-    result = run_local("up")
-    assert result.returncode == 1
-    assert "runs already" in result.stderr
+def test_a_second_system_in_the_same_directory_is_refused(system: System, is_refused: Refused, directory: Path) -> None:
+    assert system.pid
+    assert "runs already" in is_refused(directory, "up")
 
 
-def test_the_demo_accounts_for_every_contact(run_local: Run) -> None:
-    result = run_local("demo")
+def test_the_demo_accounts_for_every_contact(tmp_path: Path) -> None:
+    result = run_command(tmp_path, "demo", timeout=240)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Every contact is accounted for: 16 contacts" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100

@@ -1,16 +1,14 @@
-"""Reconciling on a virtual clock, with strict stand-ins for AWS in memory: contacts by the ten thousand."""
+"""Reconciling on a virtual clock, with AWS in memory: contacts by the ten thousand."""
 
 import json
 import re
-from bisect import bisect_left, insort
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from aws_lambda_powertools import Logger, Metrics
-from botocore.exceptions import ClientError
 
 from contact_references.aws.capture_queue import RequestQueue
 from contact_references.aws.lake import Lake
@@ -33,7 +31,12 @@ from contact_references.reconcile.hours import Hours
 from contact_references.reconcile.rechecks import Rechecks
 from contact_references.reconcile.reconciler import Reconciler
 from contact_references.reconcile.report import Gauges, ReconcileReport
-from tests.unit.conftest import ALL_TYPES, NOON, FakeDynamoDB
+from local.in_memory.connect import Connect, ConnectSearch
+from local.in_memory.dynamodb import DynamoDB
+from local.in_memory.s3 import S3
+from local.in_memory.service import RefusedError
+from local.in_memory.sqs import SQS
+from tests.unit.conftest import ALL_TYPES, NOON
 
 INSTANCE = Instance("us-east-1", "111122223333", "first")
 OTHER = Instance("us-east-1", "111122223333", "other")
@@ -50,270 +53,21 @@ class KilledError(BaseException):
     """The function's end, between two calls."""
 
 
-def refusal(code: str, operation: str, status: int = 400) -> ClientError:
-    answer: Any = {"Error": {"Code": code, "Message": "secret"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, operation)
+def refusal(code: str, operation: str, status: int = 400) -> RefusedError:
+    return RefusedError(code, operation, status)
 
 
-class ConditionalCheckFailedError(ClientError):
-    """As the SDK's client has it."""
+@dataclass
+class Readings:
+    """Which contacts were asked for their references, and with which code those fail that do; none has any."""
 
+    calls: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
-Values = dict[str, dict[str, Any]]
-_CONDITIONS: dict[str, tuple[set[str], Callable[[dict[str, Any] | None, Values], bool]]] = {
-    "attribute_not_exists(pk) OR held_until <= :now": (
-        {":now"},
-        lambda item, values: item is None or ("held_until" in item and item["held_until"]["S"] <= values[":now"]["S"]),
-    ),
-    "attribute_not_exists(pk) OR held_until <= :now OR holder = :me": (
-        {":now", ":me"},
-        lambda item, values: (
-            item is None or item["held_until"]["S"] <= values[":now"]["S"] or item["holder"] == values[":me"]
-        ),
-    ),
-    "holder = :me": ({":me"}, lambda item, values: item is not None and item.get("holder") == values[":me"]),
-}
-
-
-class WorklistDynamoDB(FakeDynamoDB):
-    """The table's stand-in, with its index `by_due` and the lease's conditions; used as the SDK's client is.
-
-    `index_lag` is how far the index is behind the table.
-    """
-
-    def __init__(self, clock: Callable[[], datetime], before_call: Callable[[str], None]) -> None:
-        super().__init__()
-        self._clock = clock
-        self._before_call = before_call
-        self.exceptions: Any = type("Exceptions", (), {"ConditionalCheckFailedException": ConditionalCheckFailedError})
-        self.index_lag = timedelta(0)
-        self.due_page = 50
-        self._indexed: dict[tuple[str, str], tuple[str, str]] = {}
-        self._by_due: dict[str, list[tuple[str, tuple[str, str]]]] = defaultdict(list)
-        self._behind: list[tuple[datetime, tuple[str, str], tuple[str, str] | None]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        operation = "".join(map(str.capitalize, name.split("_")))
-        return lambda **parameters: self.call(operation, parameters)
-
-    def get_paginator(self, name: str) -> "WorklistDynamoDB":
-        assert name == "query"
-        return self
-
-    def paginate(self, **parameters: Any) -> Iterator[dict[str, Any]]:
-        while True:
-            page = self.call("Query", parameters)
-            yield page
-            if "LastEvaluatedKey" not in page:
-                return
-            parameters = parameters | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-    def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        self._before_call(operation)
-        try:
-            answer = super().call(operation, parameters)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise ConditionalCheckFailedError(error.response, operation) from None
-            raise
-        self.calls.clear()
-        for key in _written(operation, parameters):
-            self._index(key)
-        if operation == "UpdateItem" and parameters.get("ReturnValues") == "ALL_NEW":
-            return {"Attributes": self.items[_written(operation, parameters)[0]]}
-        return answer
-
-    def put(self, item: dict[str, Any]) -> None:
-        """Put an item past the function, as the wire has it."""
-        key = (item["pk"]["S"], item["sk"]["S"])
-        self.items[key] = item
-        self._index(key)
-
-    def _index(self, key: tuple[str, str]) -> None:
-        item = self.items.get(key, {})
-        due = (item["due_key"]["S"], item["due_at"]["S"]) if {"due_key", "due_at"} <= item.keys() else None
-        self._behind.append((self._clock() + self.index_lag, key, due))
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        while self._behind and self._behind[0][0] <= self._clock():
-            _, key, due = self._behind.pop(0)
-            if key in self._indexed:
-                due_key, due_at = self._indexed.pop(key)
-                entries = self._by_due[due_key]
-                del entries[bisect_left(entries, (due_at, key))]
-            if due is not None:
-                self._indexed[key] = due
-                insort(self._by_due[due[0]], (due[1], key))
-
-    def _query(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        if "IndexName" not in parameters:
-            return super()._query(parameters)
-        self._catch_up()
-        assert parameters["IndexName"] == "by_due"
-        assert "ConsistentRead" not in parameters
-        values = parameters["ExpressionAttributeValues"]
-        known = {"due_key = :key": {":key"}, "due_key = :key AND due_at <= :until": {":key", ":until"}}
-        assert set(values) == known[parameters["KeyConditionExpression"]]
-        entries = self._by_due[values[":key"]["S"]]
-        if ":until" in values:
-            entries = entries[: bisect_left(entries, (values[":until"]["S"], ("\U0010ffff", "")))]
-        entries = entries if parameters.get("ScanIndexForward", True) else entries[::-1]
-        is_backward = not parameters.get("ScanIndexForward", True)
-        if start := parameters.get("ExclusiveStartKey"):
-            last = (start["due_at"]["S"], (start["pk"]["S"], start["sk"]["S"]))
-            entries = [entry for entry in entries if (entry < last if is_backward else entry > last)]
-        page = entries[: self.due_page]
-        answer: dict[str, Any] = {"Count": len(page)}
-        if parameters.get("Select") != "COUNT":
-            answer["Items"] = [self._keys(values[":key"], entry) for entry in page]
-        if len(entries) > self.due_page:
-            answer["LastEvaluatedKey"] = self._keys(values[":key"], page[-1])
-        return answer
-
-    @staticmethod
-    def _keys(due_key: dict[str, str], entry: tuple[str, tuple[str, str]]) -> dict[str, Any]:
-        due_at, (pk, sk) = entry
-        return {"due_key": due_key, "due_at": {"S": due_at}, "pk": {"S": pk}, "sk": {"S": sk}}
-
-    def _check_condition(
-        self,
-        key: tuple[str, str],
-        parameters: dict[str, Any],
-        operation: str,
-        *,
-        also_used: Iterable[str] = (),
-    ) -> None:
-        expression = parameters.get("ConditionExpression")
-        if expression not in _CONDITIONS:
-            super()._check_condition(key, parameters, operation, also_used=also_used)
-            return
-        used, holds = _CONDITIONS[expression]
-        values = parameters["ExpressionAttributeValues"]
-        if set(values) != used | set(also_used):
-            raise refusal("ValidationException", operation)
-        if not holds(self.items.get(key), values):
-            raise refusal("ConditionalCheckFailedException", operation)
-
-
-def _written(operation: str, parameters: dict[str, Any]) -> list[tuple[str, str]]:
-    keys: list[Any] = []
-    if operation == "BatchWriteItem":
-        [requests] = parameters["RequestItems"].values()
-        for request in requests:
-            keys += [request["PutRequest"]["Item"]] if "PutRequest" in request else [request["DeleteRequest"]["Key"]]
-    elif operation in ("PutItem", "UpdateItem"):
-        keys.append(parameters["Item"] if operation == "PutItem" else parameters["Key"])
-    return [(key["pk"]["S"], key["sk"]["S"]) for key in keys]
-
-
-class FakeSearch:
-    """`SearchContacts`: eight weeks, 10,000 results in no order, tokens that are of one search, half a call a second.
-
-    Times are cut to whole seconds, as the SDK does. `ends_count` says whether both ends are in the range, or neither.
-    """
-
-    def __init__(self, clock: Callable[[], datetime], before_call: Callable[[str], None]) -> None:
-        self._clock = clock
-        self._before_call = before_call
-        self._contacts: dict[str, list[tuple[datetime, str, datetime]]] = defaultdict(list)
-        self._members: dict[str, dict[str, Any]] = {}
-        self._asked_at = datetime.min.replace(tzinfo=UTC)
-        self.ends_count = True
-        self.counts_total = True
-        self.refused: dict[str, str] = {}
-        """With which error an instance's searches are refused."""
-        self.calls: list[str] = []
-        self.takes: Callable[[], None] = lambda: None
-        """What happens while a call is on its way."""
-
-    def have(self, instance: Instance, contact_id: str, at: datetime, *, indexed_at: datetime | None = None) -> None:
-        insort(self._contacts[instance.instance_id], (at, contact_id, indexed_at or at))
-        self._members[contact_id] = {"Id": contact_id, "Channel": "VOICE", "InitiationMethod": "INBOUND"}
-
-    def search_contacts(self, **request: Any) -> dict[str, Any]:
-        self._before_call("SearchContacts")
-        now, instance_id, period = self._clock(), request["InstanceId"], request["TimeRange"]
-        self.calls.append(instance_id)
-        assert now - self._asked_at >= timedelta(seconds=2), "SearchContacts' quota"
-        self._asked_at = now
-        self.takes()
-        if code := self.refused.get(instance_id):
-            raise refusal(code, "SearchContacts", 429 if "Throttling" in code else 400)
-        assert set(request) - {"NextToken"} == {"InstanceId", "TimeRange", "MaxResults"}
-        assert period["Type"] == "DISCONNECT_TIMESTAMP"
-        start, end = (period[name].replace(microsecond=0) for name in ("StartTime", "EndTime"))
-        assert timedelta(0) < end - start <= timedelta(weeks=8)
-        assert 1 <= request["MaxResults"] <= 100
-        start += timedelta(0) if self.ends_count else timedelta(microseconds=1)
-        end += timedelta(microseconds=1) if self.ends_count else timedelta(0)
-        contacts = self._contacts[instance_id]
-        found = contacts[bisect_left(contacts, (start, "", start)) : bisect_left(contacts, (end, "", end))]
-        visible = sorted((entry for entry in found if entry[2] <= now), key=lambda entry: entry[1][::-1])
-        question = f"{instance_id}/{start}/{end}/"
-        token = request.get("NextToken", f"{question}0")
-        assert token.startswith(question), "a token of another search"
-        first = int(token.removeprefix(question))
-        last = first + request["MaxResults"]
-        page: dict[str, Any] = {
-            "Contacts": [
-                self._members[contact_id] | {"DisconnectTimestamp": at}
-                for at, contact_id, _ in visible[first : min(last, 10_000)]
-            ]
-        }
-        if self.counts_total:
-            page["TotalCount"] = len(visible)
-        if last < min(len(visible), 10_000):
-            page["NextToken"] = f"{question}{last}"
-        return page
-
-
-class FakeQueue:
-    """The queue's calls, by the clock."""
-
-    def __init__(self, clock: Callable[[], datetime], before_call: Callable[[str], None]) -> None:
-        self._clock = clock
-        self._before_call = before_call
-        self.messages: list[tuple[datetime, int, dict[str, Any]]] = []
-        self.waiting = 0
-        self.refuses_from: int | None = None
-        """From which message of a batch on it refuses."""
-        self.count = 0
-
-    def get_queue_attributes(self, **request: Any) -> dict[str, Any]:
-        self._before_call("GetQueueAttributes")
-        assert request["AttributeNames"] == ["ApproximateNumberOfMessages"]
-        return {"Attributes": {"ApproximateNumberOfMessages": str(self.waiting)}}
-
-    def send_message_batch(self, **request: Any) -> dict[str, Any]:
-        self._before_call("SendMessageBatch")
-        entries = request["Entries"]
-        assert 1 <= len(entries) <= 10
-        assert len({entry["Id"] for entry in entries}) == len(entries)
-        taken = entries if self.refuses_from is None else entries[: self.refuses_from]
-        for entry in taken:
-            assert 0 <= entry["DelaySeconds"] <= 900
-            self.count += 1
-            visible_at = self._clock() + timedelta(seconds=entry["DelaySeconds"])
-            insort(self.messages, (visible_at, self.count, json.loads(entry["MessageBody"])), key=lambda m: m[:2])
-        failed = [{"Id": entry["Id"], "Code": "InternalError", "SenderFault": False} for entry in entries[len(taken) :]]
-        return {"Successful": [{"Id": entry["Id"]} for entry in taken], "Failed": failed}
-
-
-class FakeReferences:
-    """`ListContactReferences` of contacts that have no references; `failures` has the codes of those that fail."""
-
-    def __init__(self) -> None:
-        self.meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None))
-        self.calls: list[str] = []
-        self.failures: dict[str, str] = {}
-
-    def list_contact_references(self, **request: Any) -> dict[str, Any]:
-        assert 1 <= len(request["ReferenceTypes"]) <= 6
-        self.calls.append(request["ContactId"])
-        if code := self.failures.get(request["ContactId"]):
+    def note(self, contact_id: str) -> None:
+        self.calls.append(contact_id)
+        if code := self.failures.get(contact_id):
             raise refusal(code, "ListContactReferences")
-        return {"ReferenceSummaryList": [], "Body": b'{"ReferenceSummaryList": []}'}
 
 
 class World:
@@ -344,11 +98,16 @@ class World:
         self.killed_after: tuple[str, str] | None = None
         """Between which two operations, one after the other, it is killed."""
         self.operations: list[str] = []
-        self.table = WorklistDynamoDB(self.clock, self.before_call)
+        self.table = DynamoDB(clock=self.clock, keeps_calls=False)
         self.dynamodb: Any = dynamodb or self.table
-        self.searches = FakeSearch(self.clock, self.before_call)
-        self.queue = FakeQueue(self.clock, self.before_call)
-        self.references = FakeReferences()
+        self.searches = ConnectSearch(clock=self.clock)
+        self.queue = SQS(clock=self.clock)
+        for service in (self.table, self.searches, self.queue):
+            service.before_call = self.before_call
+        self.references = Readings()
+        self.connect = Connect(keeps_calls=False)
+        self.connect.find = lambda _: []
+        self.connect.before_answer = self.references.note
         self.build()
 
     def build(self, report: ReconcileReport | None = None) -> None:
@@ -388,10 +147,10 @@ class World:
             seconds_per_step=28,
             clock=self.clock,
         )
-        lake: Any = type("Client", (), {"put_object": lambda *_, **__: {}})()
+        lake: Any = S3(keeps_objects=False)
         self.capturer = Capturer(
             reader=ReferenceReader(
-                cast("Any", self.references),
+                cast("Any", self.connect),
                 type_lists=self.type_lists,
                 bucket=TokenBucket(1000, clock=lambda: 0, sleep=lambda _: None),
                 on_refused_type=lambda *_: None,
@@ -465,7 +224,7 @@ class World:
 
     def have(self, contact_id: str, at: datetime, instance: Instance = INSTANCE, **of: Any) -> None:
         """Let a contact have completed."""
-        self.searches.have(instance, contact_id, at, **of)
+        self.searches.have(instance.instance_id, contact_id, at, **of)
 
     def complete(self, contact_id: str, at: datetime, instance: Instance = INSTANCE, *, times: int = 1) -> None:
         """Let a contact have completed, and its event have come so many times."""

@@ -1,6 +1,7 @@
 """What is large or endless stays within bounds, and what is personal stays within ledger, lake and bodies."""
 
 import contextlib
+import gc
 import itertools
 import json
 import traceback
@@ -11,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from contact_references.aws.pacing import TokenBucket
 from contact_references.model.errors import CaptureError
 from contact_references.model.reference import ENTERED_TYPES, PRODUCED_TYPES
 from contact_references.model.timestamps import parse_iso
+from local.in_memory.connect import Member
+from local.in_memory.environment import Services, start_environment
+from local.in_memory.events import as_messages, completion_event
 from tests.unit import test_handler
-from tests.unit.conftest import Deliveries, Member
+from tests.unit.conftest import ALL_LISTS, INSTANCE_ID, NOON, SCOPE, Deliveries
 from tests.unit.test_handler import VOICE, VOICE_ID, Function, load
 
 function = test_handler.function
@@ -123,6 +128,39 @@ def test_a_batch_of_large_contacts_is_captured_whole(deliveries: Deliveries) -> 
     assert {len(deliveries.system.items(name)) for name in ids} == {13}
 
 
+def test_a_backlog_ten_times_as_long_takes_no_more_memory() -> None:
+    services = Services()
+    services.connect.find = lambda _: [
+        {"Url": {"Name": "CRM", "Value": "https://crm.example.com/1"}},
+        {"String": {"Name": "Case", "Value": "1"}},
+    ]
+    intake = start_environment(
+        services,
+        type_lists=ALL_LISTS,
+        bucket=TokenBucket(1, clock=lambda: 0.0, sleep=lambda _: None),
+        clock=lambda: NOON,
+        sleep=lambda _: None,
+    ).intake
+
+    def drain(contacts: int) -> int:
+        """Drain contacts in batches, of which nothing stays in the services; return the bytes that are held then."""
+        tracemalloc.start()
+        for start in range(0, contacts, 25):
+            names = [f"contact-{number}" for number in range(start, start + 25)]
+            bodies = [completion_event(name, completed=NOON, event_id=f"{contacts}-{name}") for name in names]
+            assert not intake.take_messages(as_messages(bodies), scope=SCOPE, time_left=lambda: 900)
+            for name in names:
+                services.dynamodb.forget(f"{INSTANCE_ID}#{name}")
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return held
+
+    drain(250)  # what is loaded once
+    assert drain(2500) - drain(250) < 100_000
+    assert services.dynamodb.counts["PutItem"] == 3000
+
+
 # Personal data.
 
 MARKER = "planted-marker"
@@ -188,7 +226,7 @@ FAILURES: list[Failure] = [
 def fail(function: Function, *failures: Failure) -> None:
     """Have the function's clients meet these failures; their messages quote what was sent, as services' do."""
     clients = {
-        "connect": function.system.connect.client,
+        "connect": function.system.connect_client,
         "dynamodb": function.system.dynamodb,
         "s3": function.system.s3,
         "sqs": function.sqs,

@@ -20,7 +20,8 @@ from contact_references.model.errors import (
 )
 from contact_references.model.events import ContactReport
 from contact_references.model.reference import Reference
-from tests.unit.conftest import INSTANCE_ID, NOON, Member, System, completion, missed, recheck
+from local.in_memory.connect import Member
+from tests.unit.conftest import INSTANCE_ID, NOON, System, completion, missed, recheck
 from tests.unit.strategies import members
 
 LATER = NOON + timedelta(minutes=5)

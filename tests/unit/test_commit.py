@@ -12,7 +12,8 @@ from botocore.exceptions import ConnectionClosedError
 from contact_references.model.capture import ContactItem
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import ConfigurationError, PermanentError, RetriableError
-from tests.unit.conftest import INSTANCE_ID, NOON, Member, System, completion, make_system, recheck
+from local.in_memory.connect import Member
+from tests.unit.conftest import INSTANCE_ID, NOON, System, completion, make_system, recheck
 
 KEY = ContactKey(INSTANCE_ID, "a")
 LATER = NOON + timedelta(minutes=5)

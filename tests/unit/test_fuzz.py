@@ -1,6 +1,6 @@
 """Mutated events, requests and references: whatever comes in, only the declared errors come out.
 
-The long run of the same is `python -m benchmarks.fuzz`.
+The long run of the same is `pytest tests/unit/test_fuzz.py --hypothesis-profile=fuzz`.
 """
 
 import json
@@ -15,7 +15,8 @@ from contact_references.aws.capture_queue import Message
 from contact_references.model.errors import PermanentError
 from contact_references.model.events import ContactReport, OtherEvent, parse_event
 from contact_references.model.reference import normalize_references
-from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, Deliveries, Member
+from local.in_memory.connect import Member
+from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, Deliveries
 from tests.unit.strategies import junk, members, mutated, texts
 
 EVENTS = [

@@ -24,7 +24,8 @@ from contact_references.model.environment import SettingsError
 from contact_references.model.errors import PermanentError, RetriableError
 from contact_references.model.reference_types import TypeLists
 from contact_references.model.timestamps import parse_iso
-from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, Member, System, make_client
+from local.in_memory.connect import Member
+from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, System, make_client
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
@@ -74,7 +75,7 @@ class Function(SimpleNamespace):
         report = Report(logger, metrics, type_lists)
         bucket = TokenBucket(1000, clock=lambda: 0, sleep=lambda _: None)
         reader = ReferenceReader(
-            system.connect.client, type_lists=type_lists, bucket=bucket, on_refused_type=report.refused_type
+            system.connect_client, type_lists=type_lists, bucket=bucket, on_refused_type=report.refused_type
         )
         capturer = Capturer(
             reader=reader,

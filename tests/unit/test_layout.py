@@ -78,6 +78,12 @@ def test_the_connect_simulator_uses_nothing_else_of_this_project(path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(("folder", "other"), [("tests", "benchmarks"), ("benchmarks", "tests")])
+def test_tests_and_benchmarks_know_nothing_of_each_other(folder: str, other: str) -> None:
+    names = {name for path in (ROOT / folder).rglob("*.py") for name in imports(path.read_text())}
+    assert not {name for name in names if name.split(".")[0] == other}
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda path: path.stem)
 def test_the_model_imports_nothing_but_itself_and_the_standard_library(path: Path) -> None:
     others = {name.split(".")[0] for name in imports(path.read_text())} - {"contact_references"}

@@ -5,29 +5,23 @@ take time by the simulated clock.
 """
 
 import gzip
-import io
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from aws_lambda_powertools import Logger
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
-from contact_references.aws.capture_queue import CaptureQueue, Message
-from contact_references.aws.lake import Lake
-from contact_references.aws.ledger import Ledger
+from contact_references.aws.capture_queue import Message
 from contact_references.aws.pacing import TokenBucket
-from contact_references.aws.references import ReferenceReader
-from contact_references.capture.capturer import Capturer
-from contact_references.capture.intake import Intake
-from contact_references.capture.report import Report
 from contact_references.model.timestamps import format_time
-from tests.unit.conftest import ALL_LISTS, INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE, FakeDynamoDB
+from local.in_memory.connect import Member
+from local.in_memory.environment import Environment, Services, start_environment
+from local.in_memory.s3 import S3
+from local.in_memory.service import RefusedError
+from tests.unit.conftest import ALL_LISTS, INSTANCE_ARN, INSTANCE_ID, NOON, SCOPE
 
 INFRASTRUCTURE = "".join(path.read_text() for path in sorted((Path(__file__).parents[2] / "infra").glob("*.py")))
 HOUR = 3600.0
@@ -36,6 +30,8 @@ TIMEOUT = 120.0
 ENVIRONMENTS = 2
 TIME_TO_BEGIN = 50.0
 VISIBILITY = 6 * TIMEOUT + 10
+SECONDS = {"connect": 0.1, "dynamodb": 0.01, "s3": 0.05, "sqs": 0.0}
+"""What a call takes."""
 # After an outage: the longest delay of a retry, the invocation that is under way, and the backlog at its rate.
 RECOVERY = 900 + TIMEOUT + 180
 
@@ -94,27 +90,35 @@ class Simulation:
         self.by_id = {letter.contact_id: letter for letter in self.letters}
         self.waiting = list(self.letters)
         self.dead: list[Letter] = []
-        self.dead_by_function = 0
         self.done_at: dict[str, float] = {}
         """When the message of each contact left the queue."""
-        self.lake: set[str] = set()
         self.readings = 0
-        self.dynamodb = FakeDynamoDB()
-        self.intakes = [self._environment() for _ in range(ENVIRONMENTS)]
+        self.services = Services()
+        self.services.s3 = S3()
+        self.services.connect.find = self._find
+        self.services.sqs.on_visibility = self._change_visibility
+        self.services.before_calls(self._call)
+        self.environments = [self._start() for _ in range(ENVIRONMENTS)]
 
     def run(self) -> None:
         """Let the environments take batches, the one that is free first, until the queue is empty."""
-        free_at = [0.0] * len(self.intakes)
+        free_at = [0.0] * ENVIRONMENTS
         while self.waiting:
             environment = min(range(len(free_at)), key=free_at.__getitem__)
             self.now = max(free_at[environment], min(letter.visible_at for letter in self.waiting))
             if batch := self._receive():
-                self._invoke(self.intakes[environment], batch)
+                self._invoke(self.environments[environment], batch)
             free_at[environment] = self.now
 
     def holds(self, contact_id: str) -> bool:
         """Whether the contact is in the ledger."""
-        return (f"{INSTANCE_ID}#{contact_id}", "CONTACT") in self.dynamodb.items
+        return (f"{INSTANCE_ID}#{contact_id}", "CONTACT") in self.services.dynamodb.items
+
+    @property
+    def lake(self) -> set[str]:
+        """The contacts that the lake has."""
+        lines = [line for body in self.services.s3.objects.values() for line in gzip.decompress(body).splitlines()]
+        return {json.loads(line)["contact_id"] for line in lines}
 
     def _receive(self) -> list[Letter]:
         batch = []
@@ -128,8 +132,7 @@ class Simulation:
                 batch.append(letter)
         return batch
 
-    def _invoke(self, environment: tuple[TokenBucket, Intake], batch: list[Letter]) -> None:
-        bucket, intake = environment
+    def _invoke(self, environment: Environment, batch: list[Letter]) -> None:
         has_time = not self._is_out("time")
         deadline = self.now + (TIMEOUT if has_time else TIME_TO_BEGIN - 1)
         messages = [
@@ -142,56 +145,28 @@ class Simulation:
             )
             for letter in batch
         ]
-        bucket.wake()
-        failed = set(intake.take_messages(messages, scope=SCOPE, time_left=lambda: deadline - self.now))
-        bucket.rest()
+        environment.bucket.wake()
+        failed = set(environment.intake.take_messages(messages, scope=SCOPE, time_left=lambda: deadline - self.now))
+        environment.bucket.rest()
         assert self.now <= deadline + 1, "Lambda would have ended the function"
         self.done_at |= {letter.contact_id: self.now for letter in batch if letter.contact_id not in failed}
         self.waiting = [letter for letter in self.waiting if letter.contact_id not in self.done_at]
 
-    def _environment(self) -> tuple[TokenBucket, Intake]:
+    def _start(self) -> Environment:
         bucket = TokenBucket(4, clock=lambda: self.now, sleep=self._pass)
-        events = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None))
-        connect: Any = SimpleNamespace(meta=events, list_contact_references=self._calls("connect", 0.1, self._list))
-        dynamodb: Any = SimpleNamespace(
-            batch_get_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("BatchGetItem", of)),
-            batch_write_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("BatchWriteItem", of)),
-            put_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("PutItem", of)),
-            update_item=self._calls("dynamodb", 0.01, lambda **of: self.dynamodb.call("UpdateItem", of)),
-            get_paginator=lambda _: SimpleNamespace(paginate=self._calls("dynamodb", 0.01, self._query)),
-            exceptions=SimpleNamespace(ConditionalCheckFailedException=ArithmeticError),  # none is refused here
-        )
-        s3: Any = SimpleNamespace(put_object=self._calls("s3", 0.05, self._append))
-        sqs: Any = SimpleNamespace(change_message_visibility=self._change_visibility, send_message=self._send_message)
-        capturer = Capturer(
-            reader=ReferenceReader(connect, type_lists=ALL_LISTS, bucket=bucket, on_refused_type=self._refuse_type),
-            ledger=Ledger(dynamodb, "ledger", clock=self._tell_time, sleep=self._pass),
-            lake=Lake(s3, "lake"),
-            on_leftover=lambda _: None,
-            clock=self._tell_time,
-        )
-        metrics: Any = SimpleNamespace(add_metric=lambda *_: None)
-        return bucket, Intake(
-            capturer=capturer,
-            queue=CaptureQueue(sqs, queue_url="queue", dead_letter_queue_url="dead-letters"),
-            report=Report(Logger(service="outage", level="CRITICAL", stream=io.StringIO()), metrics, ALL_LISTS),
-            completion_types=frozenset({"COMPLETED"}),
-            clock=self._tell_time,
+        return start_environment(
+            self.services, type_lists=ALL_LISTS, bucket=bucket, clock=self._tell_time, sleep=self._pass
         )
 
-    def _calls(self, service: str, seconds: float, answer: Callable[..., Any]) -> Callable[..., Any]:
-        def call(**parameters: Any) -> Any:
-            outage = self.outage
-            if not self._is_out(service):
-                self._pass(seconds)
-                return answer(**parameters)
-            self._pass(outage.seconds or seconds)
-            if outage.seconds:
-                raise ReadTimeoutError(endpoint_url="https://aws")
-            response: Any = {"Error": {"Code": outage.code}, "ResponseMetadata": {"HTTPStatusCode": outage.status}}
-            raise ClientError(response, service)
-
-        return call
+    def _call(self, service: str, operation: str) -> None:
+        outage, seconds = self.outage, SECONDS[service]
+        if not self._is_out(service):
+            self._pass(seconds)
+            return
+        self._pass(outage.seconds or seconds)
+        if outage.seconds:
+            raise ReadTimeoutError(endpoint_url="https://aws")
+        raise RefusedError(outage.code, operation, outage.status)
 
     def _is_out(self, service: str) -> bool:
         return self.outage.service == service and OUTAGE[0] <= self.now < OUTAGE[1]
@@ -199,28 +174,15 @@ class Simulation:
     def _pass(self, seconds: float) -> None:
         self.now += seconds
 
-    def _list(self, **_: Any) -> dict[str, Any]:
+    def _find(self, _: str) -> list[Member]:
         self.readings += 1
-        return {"ReferenceSummaryList": [{"Url": {"Name": "CRM", "Value": "https://crm.example/"}}]}
-
-    def _append(self, **of: Any) -> dict[str, Any]:
-        self.lake |= {json.loads(line)["contact_id"] for line in gzip.decompress(of["Body"]).splitlines()}
-        return {}
-
-    def _query(self, **of: Any) -> list[dict[str, Any]]:
-        return [self.dynamodb.call("Query", of)]
-
-    def _refuse_type(self, *_: object) -> None:
-        raise AssertionError("no type is refused here")
+        return [{"Url": {"Name": "CRM", "Value": "https://crm.example/"}}]
 
     def _tell_time(self) -> datetime:
         return NOON + timedelta(seconds=self.now)
 
-    def _change_visibility(self, **of: Any) -> None:
-        self.by_id[of["ReceiptHandle"]].visible_at = self.now + of["VisibilityTimeout"]
-
-    def _send_message(self, **_: Any) -> None:
-        self.dead_by_function += 1
+    def _change_visibility(self, contact_id: str, seconds: int) -> None:
+        self.by_id[contact_id].visible_at = self.now + seconds
 
 
 OUTAGES = {
@@ -241,7 +203,7 @@ OUTAGES = {
 def test_twelve_hours_without_a_service_lose_nothing_and_are_made_good_within_twenty_minutes(outage: Outage) -> None:
     simulation = Simulation(contacts=70, outage=outage)
     simulation.run()
-    assert (simulation.dead, simulation.dead_by_function) == ([], 0)
+    assert (simulation.dead, simulation.services.sqs.dead_letters) == ([], [])
     assert simulation.lake == {contact_id for contact_id in simulation.by_id if simulation.holds(contact_id)}
     assert simulation.lake == simulation.done_at.keys() == simulation.by_id.keys()
     first, *_ = waited = [letter for letter in simulation.letters if OUTAGE[0] <= letter.sent_at < OUTAGE[1]]

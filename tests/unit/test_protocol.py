@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.conftest import Member
+from local.in_memory.connect import Member
 from tests.unit.world import (
     ANSWER_LOST,
     APPEND,

@@ -11,7 +11,8 @@ from contact_references.capture.targets import Result
 from contact_references.model.contact import Contact, ContactKey, Scope
 from contact_references.model.events import RECHECK, CaptureRequest, ContactReport, parse_event
 from contact_references.model.reference_types import TypeLists
-from tests.unit.conftest import INSTANCE_ID, NOON, Member, System, completion, missed, recheck
+from local.in_memory.connect import Member
+from tests.unit.conftest import INSTANCE_ID, NOON, System, completion, missed, recheck
 
 ENDED = NOON - timedelta(seconds=2)
 EVENTS = Path(__file__).parents[2] / "events"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.unit.conftest import Member
+from local.in_memory.connect import Member
 from tests.unit.world import (
     ANSWER_LOST,
     APPEND,
@@ -36,6 +36,7 @@ _FAULTS = (*FAULTS, DIES_BEFORE, DIES_AFTER, ANSWER_LOST, ANSWER_LOST)
 _CONTACT_IDS = ("voice", "voice", "voice", *CONTACTS)
 _VISIBLE_IDS = ("voice", "voice", *VISIBLE)
 _DATED = ("voice", "leg")  # by a real disconnect timestamp
+IS_FUZZING = settings.get_current_profile_name() == "fuzz"
 _REPORTS = ("event", "event", "missed", "missed", "recheck")
 _CHANGES = ("entered", "entered", "produced", "both", "unknown", "signatures", "unknown to Connect")
 # What is put in one request, and a page's rows, are met from both sides.
@@ -208,10 +209,10 @@ class NothingLost(RuleBasedStateMachine):
 
 
 NothingLost.TestCase.settings = settings(
-    max_examples=100,
-    stateful_step_count=12,
+    max_examples=settings().max_examples,
+    stateful_step_count=40 if IS_FUZZING else 12,
     deadline=None,
-    derandomize=True,
+    derandomize=not IS_FUZZING,
     phases=[Phase.generate],  # a step is but a seed: there is nothing to shrink that would not take minutes
     suppress_health_check=list(HealthCheck),
 )

@@ -12,7 +12,8 @@ from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.errors import ContactNotFoundError, PermanentError
 from contact_references.model.reference import PRODUCED_TYPES
 from contact_references.model.reference_types import TypeLists, group_types
-from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, NOON, Member, System, completion, recheck
+from local.in_memory.connect import Member
+from tests.unit.conftest import ALL_TYPES, INSTANCE_ID, NOON, System, completion, recheck
 
 LATER = NOON + timedelta(minutes=5)
 VOICE_TYPES = ("URL", "NUMBER", "STRING", "DATE", "ATTACHMENT", "CONTACT_ANALYSIS")

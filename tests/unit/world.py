@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -36,18 +35,13 @@ from contact_references.model.contact import ContactKey, Scope
 from contact_references.model.errors import CaptureError, ConfigurationError, PermanentError, RetriableError
 from contact_references.model.reference import ENTERED_TYPES
 from contact_references.model.timestamps import format_time
-from tests.unit.conftest import (
-    ALL_LISTS,
-    INSTANCE_ID,
-    Clock,
-    FakeConnect,
-    FakeDynamoDB,
-    Item,
-    Member,
-    make_client,
-    read_request,
-    respond,
-)
+from local.in_memory.connect import Connect, Member
+from local.in_memory.dynamodb import DynamoDB
+from local.in_memory.expressions import Item
+from local.in_memory.s3 import S3
+from local.in_memory.service import RefusedError, respond, respond_refusal
+from local.in_memory.sqs import SQS
+from tests.unit.conftest import ALL_LISTS, INSTANCE_ID, Clock, make_client
 
 SCOPE = Scope("us-east-1", "111122223333")
 INSTANCE_ARN = f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE_ID}"
@@ -313,18 +307,16 @@ def _retry_once(attempts: int, response: Any, caught_exception: object, **_: obj
 @cache
 def _wires() -> SimpleNamespace:
     """Make the clients once: it takes longer than all that an example does. They ask the world of the moment."""
-    wires = SimpleNamespace(connect=FakeConnect(), world=None)
+    wires = SimpleNamespace(world=None)
     once = Config(retries={"mode": "standard", "total_max_attempts": 1}, request_checksum_calculation="when_required")
-    for name in ("dynamodb", "s3", "sqs"):
+    for name in ("connect", "dynamodb", "s3", "sqs"):
         client = make_client(name, once)
         client.meta.events.register(
             f"before-send.{name}", lambda request, name=name, **_: wires.world.serve(name, request)
         )
-        client.meta.events.register(f"needs-retry.{name}", _retry_once)
+        if name != "connect":
+            client.meta.events.register(f"needs-retry.{name}", _retry_once)
         setattr(wires, name, client)
-    wires.connect.client.meta.events.register_first(
-        "before-send.connect", lambda request, **_: wires.world.spoil_reading(request)
-    )
     return wires
 
 
@@ -338,13 +330,12 @@ class World:
         wires = _wires()
         wires.world = self
         self.clock = Clock()
-        self.connect: FakeConnect = wires.connect
-        self.connect.contacts, self.connect.calls = {}, []
+        self.connect, self.dynamodb, self.s3, self.sqs = Connect(), DynamoDB(), S3(), SQS()
+        self._services = {"connect": self.connect, "dynamodb": self.dynamodb, "s3": self.s3, "sqs": self.sqs}
         self.holdings = {contact_id: Holding(self.clock.now) for contact_id in CONTACTS}
-        self.dynamodb = FakeDynamoDB()
         self.dynamodb.rows_a_page = 20
         self.queue: list[Letter] = []
-        self.dead_letters: list[str] = []
+        self.dead_letters = self.sqs.dead_letters
         self.problems: list[str] = []
         self.committed: dict[str, tuple[str, Said]] = {}
         """What captures say that ever counted, by their ids: of which contact, and what."""
@@ -362,7 +353,7 @@ class World:
         self.ledger = Ledger(wires.dynamodb, "ledger", clock=self._tell_time, sleep=lambda _: None)
         capturer = Capturer(
             reader=ReferenceReader(
-                self.connect.client,
+                wires.connect,
                 type_lists=ALL_LISTS,
                 bucket=bucket,
                 on_refused_type=lambda _, name: self.problems.append(f"{name} is refused"),
@@ -386,46 +377,27 @@ class World:
 
     # What AWS does.
 
-    def serve(self, service: str, request: AWSPreparedRequest) -> AWSResponse:
+    def serve(self, name: str, request: AWSPreparedRequest) -> AWSResponse:
         """Answer a call, or do to it what the process's faults say."""
-        operation, parameters = (APPEND, {}) if service == "s3" else read_request(request)
+        service = self._services[name]
+        operation, parameters = service.read(request)
         process = running()
         fault = process.before_call(operation) if process else None
         _fail_before(fault)
-        if fault == UNAVAILABLE or (fault == THROTTLED and service == "s3"):
-            return respond(request, 503, b"")
+        if fault == UNAVAILABLE or (fault == THROTTLED and name == "s3"):
+            return respond(request, 503, b"" if name != "connect" else {})
         if fault == THROTTLED:
-            return respond(request, 400, {"__type": "com.amazonaws#ThrottlingException"})
+            return respond_refusal(
+                request, RefusedError("ThrottlingException", operation, 429 if name == "connect" else 400)
+            )
         self.dynamodb.gets_to = lambda count: count // 2 if fault == HALF_DONE else count
-        answer = self._answer(service, request)
-        if service == "dynamodb" and answer.status_code == 200:
+        if name == "connect":
+            _fail_after(fault)  # it has no effect
+        answer = service.answer(request)
+        if answer.status_code == 200:
             self._observe(operation, parameters)
         _fail_after(fault)
         return answer
-
-    def spoil_reading(self, request: AWSPreparedRequest) -> AWSResponse | None:
-        """Do to a call of Connect what the process's faults say, or let it be answered."""
-        process = running()
-        fault = process.before_call(READ) if process else None
-        _fail_before(fault)
-        if fault in (UNAVAILABLE, THROTTLED):
-            code = "ThrottlingException" if fault == THROTTLED else ""
-            return respond(request, 429 if code else 503, {}, code)
-        _fail_after(fault)  # it has no effect
-        return None
-
-    def _answer(self, service: str, request: AWSPreparedRequest) -> AWSResponse:
-        if service == "dynamodb":
-            return self.dynamodb.answer(request)
-        if service == "s3":
-            body = cast("Any", request.body)
-            _, _, date = unquote(request.url).rpartition("/")[0].rpartition("completed_date=")
-            self._observe_append(date, body if isinstance(body, bytes) else body.read())
-            return respond(request, 200, b"")
-        _, message = read_request(request)
-        if "MessageBody" in message:
-            self.dead_letters.append(message["MessageBody"])
-        return respond(request, 200, {"MessageId": "m", "MD5OfMessageBody": "m"})
 
     # What must be true after every call. Raised in here, it would be taken for a fault.
 
@@ -444,6 +416,9 @@ class World:
         elif operation == UPDATE and parameters["Key"]["pk"]["S"] == "DAYS":
             date = parameters["Key"]["sk"]["S"]
             self.marked |= {capture_id for capture_id, of in self._appended.items() if of == date}
+        elif operation == APPEND:
+            date = parameters["Key"].rpartition("/")[0].rpartition("completed_date=")[2]
+            self._observe_append(date, parameters["Body"])
         elif operation == UPDATE:
             partitions.add(parameters["Key"]["pk"]["S"])
         for partition in partitions:

@@ -1,4 +1,4 @@
-"""The emulator's process with faults at hand: `-m benchmarks.faults_launcher FD`.
+"""The emulator's process with faults at hand: `-m tests.faults.launcher FD`.
 
 The functions reach DynamoDB, S3 and SQS through microburst, which runs here too; everybody else reaches them
 directly. Four routes more: `GET /_local/faults-url` says where microburst takes its rules,
@@ -24,7 +24,7 @@ from microburst.core.pipeline import Microburst  # type: ignore[import-untyped] 
 from ministack.core import lambda_runtime  # type: ignore[import-untyped]  # the package ships no types
 from ministack.services import dynamodb, lambda_svc, sqs  # type: ignore[import-untyped]  # the package ships no types
 
-from benchmarks.fault_rig import END_DELAYS_PATH, FAULTS_URL_PATH, KILL_PATH, PARTS_LEFT_PATH
+from tests.faults.rig import END_DELAYS_PATH, FAULTS_URL_PATH, KILL_PATH, PARTS_LEFT_PATH
 
 _started: set[int] = set()
 _parts_left: list[dict[str, Any]] = []

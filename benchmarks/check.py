@@ -1,26 +1,25 @@
-"""Holds the simulation against the system deployed on the local emulator, at three points, and states the error.
+"""How far the simulation is off the system deployed on the local emulator, at three points.
 
 The simulation is set to what the emulator does: batches of ten, no window, and as many pollers as concurrency. Its
 latencies are those of the loopback; the start of an execution environment is taken from the real run.
 """
 
 import argparse
-import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks.deployment import Site, deploy, start
-from benchmarks.report import ProcessorTime, table, write_section
+from benchmarks.report import ProcessorTime, Section, table, tell
 from benchmarks.scale import DOCUMENT, OURS, deployment_at
-from benchmarks.simulation import Figures, Latency, Plan, contact_event, simulate
+from benchmarks.simulation import Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, OPERATION, SIX_TYPES, make_contacts
 from local.emulator import INSTANCE_ARN
-from local.system import System
+from local.in_memory.events import completion_event
+from local.system import System, start
 
 _LOOK_SECONDS = 0.2
 _EMULATOR_BATCH = 10
@@ -67,17 +66,19 @@ class Measures:
 
 def run_for_real(point: Point) -> tuple[Measures, float]:
     """Run the point on the emulator; return its measures and the seconds until the first call."""
-    with start(quota=point.rate / OURS) as site:
-        types = ",".join(ALL_TYPES if point.calls == 2 else SIX_TYPES)
-        outputs = deploy(site, context={"connectRequestsPerSecond": f"{point.rate:g}", "referenceTypes": types})
-        system = System(0, site.aws_url, site.connect.url, outputs)
+    types = ",".join(ALL_TYPES if point.calls == 2 else SIX_TYPES)
+    context = {"connectRequestsPerSecond": f"{point.rate:g}", "referenceTypes": types}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        start(Path(directory), context=context, quotas={OPERATION: point.rate / OURS}, report=tell) as system,
+    ):
         seeds = make_contacts(point.contacts)
-        site.connect.import_contacts(seeds)
-        return _play(point, site, system, [seed["Id"] for seed in seeds])
+        system.control_connect("contacts", {"contacts": seeds})
+        return _play(point, system, [seed["Id"] for seed in seeds])
 
 
-def _play(point: Point, site: Site, system: System, ids: Sequence[str]) -> tuple[Measures, float]:
-    functions = site.clients.functions
+def _play(point: Point, system: System, ids: Sequence[str]) -> tuple[Measures, float]:
+    functions = system.clients.functions
     [source] = functions.list_event_source_mappings()["EventSourceMappings"]
     if not point.seconds:  # they all wait before the first is taken
         functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
@@ -93,13 +94,13 @@ def _play(point: Point, site: Site, system: System, ids: Sequence[str]) -> tuple
         if due:
             _send(system, due)
             waiting = waiting[len(due) :]
-        if not first_call and _calls(site):
+        if not first_call and system.connect_calls():
             first_call = time.monotonic() - begin
         for one in _captured(system):
             captured.setdefault(one, time.monotonic() - begin)
         time.sleep(_LOOK_SECONDS)
     waits = [captured[one] - completed[one] for one in ids]
-    return Measures.of(waits, max(captured.values()), _calls(site)), first_call
+    return Measures.of(waits, max(captured.values()), system.connect_calls()), first_call
 
 
 def _send(system: System, ids: Sequence[str]) -> None:
@@ -112,11 +113,7 @@ def _send(system: System, ids: Sequence[str]) -> None:
 
 
 def _completion(contact_id: str) -> str:
-    return contact_event(contact_id, completed=datetime.now(UTC), event_id=contact_id, instance_arn=INSTANCE_ARN)
-
-
-def _calls(site: Site) -> int:
-    return int(site.connect.statistics()["operations"][OPERATION]["calls"])
+    return completion_event(contact_id, completed=datetime.now(UTC), event_id=contact_id, instance_arn=INSTANCE_ARN)
 
 
 def _captured(system: System) -> list[str]:
@@ -151,29 +148,21 @@ def run_by_simulation(point: Point, *, first_call: float) -> Measures:
     return Measures.of(figures.waits, figures.ended_at, figures.calls)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run both at each point, print the table and with --write put it into docs/scale.md."""
-    options = _parse(arguments)
-    console = Console(stderr=True)
+def add_options(_: argparse.ArgumentParser) -> None:
+    """Take none."""
+
+
+def run(_: argparse.Namespace) -> list[Section]:
+    """Run both at each point."""
     rows = []
     for point in POINTS:
         processors = ProcessorTime()
         real, first_call = run_for_real(point)
         simulated = run_by_simulation(point, first_call=first_call)
         rows.append(_row(point, real, simulated, first_call, str(processors)))
-        console.print(" | ".join(rows[-1]))
+        tell(" | ".join(rows[-1]))
     header = ["contacts", "until the first call", "p50", "p99", "drained", "calls", "processors"]
-    body = f"{_NOTE}\n\n{table(header, rows)}"
-    print(body)
-    if options.write:
-        write_section(
-            "check",
-            title="Held against a real run",
-            command="python -m benchmarks.scale_check --write",
-            body=body,
-            file=DOCUMENT,
-        )
-    return 0
+    return [Section("check", "Held against a real run", f"{_NOTE}\n\n{table(header, rows)}", DOCUMENT)]
 
 
 _NOTE = f"""\
@@ -187,17 +176,3 @@ def _row(point: Point, real: Measures, simulated: Measures, first_call: float, p
     pairs = [(real.p50, simulated.p50), (real.p99, simulated.p99), (real.drained, simulated.drained)]
     times = [f"{was:.1f} s, {says:.1f} s ({says - was:+.1f} s, {says / was - 1:+.0%})" for was, says in pairs]
     return [str(point), f"{first_call:.1f} s", *times, f"{real.calls}, {simulated.calls}", processors]
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale_check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--write", action="store_true", help="write the table to docs/scale.md too")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

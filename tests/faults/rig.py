@@ -2,7 +2,7 @@
 
 Faults of Connect are the simulator's own. Those of DynamoDB, S3 and SQS are microburst's, which the emulator's
 process runs between the functions and itself, but for batches of which a part is left: that is the emulator's own
-answer (`benchmarks.faults_launcher`).
+answer (`tests.faults.launcher`).
 """
 
 import gzip
@@ -404,7 +404,7 @@ def start_rig(directory: Path) -> Iterator[Rig]:
     """Start and deploy a system of its own in the directory, and stop it at the end."""
     with start(
         directory,
-        launcher="benchmarks.faults_launcher",
+        launcher="tests.faults.launcher",
         context=_CONTEXT,
         quotas=_QUOTAS,
         report=lambda _: None,

@@ -1,28 +1,14 @@
-"""Every call that the function makes, failing in every way, and the function's process killed: is anything lost?
+"""Every call that the function makes, failing in every way, and the function's process killed: is anything lost?"""
 
-`python -m benchmarks.faults` deploys the stacks to the local system, runs the matrix of faults and then the kills,
-and writes docs/faults.md. `--only PutItem` runs a part of the matrix and writes nothing; `--kills 0` leaves the
-kills out.
-"""
-
-import argparse
 import random
-import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
-from benchmarks.fault_rig import SERVICES, UNPROCESSED, Fault, Reader, Rig, Verdict, Work, make_references, start_rig
 from local.delivery import read_event
 from local.emulator import ROOT
+from tests.faults.rig import SERVICES, UNPROCESSED, Fault, Reader, Rig, Verdict, Work, make_references
 
-_TABLE = ROOT / "docs" / "faults.md"
 _KINDS = ("throttle", "500", "503", "hang", "reset", "access_denied")
 _BODY_KINDS = ("truncated", "not_json")
 # S3's answer to PutObject has no body to cut off, which is how microburst loses an answer.
@@ -126,7 +112,7 @@ class FaultTrial:
         """Wait until the fault was met, again and again if it lasts; returns how often."""
         started = time.monotonic()
         while True:
-            hits = self._rig.hits(cell.operation)
+            hits: int = self._rig.hits(cell.operation)
             lasted = time.monotonic() - started
             if lasted > 90 or (hits >= 1 if cell.once else hits >= 2 and lasted > seconds):
                 return hits
@@ -191,57 +177,15 @@ def _bring_contacts(work: Work, draw: random.Random) -> None:
     work.complete([*new, leg, *known])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the matrix and the kills, and write the table; returns 0 only if nothing was lost."""
-    options = _parser().parse_args(arguments)
-    cells = [cell for cell in matrix() if options.only in (None, cell.operation)]
-    console = Console()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        start_rig(Path(directory)) as rig,
-        Progress(console=console) as bar,
-    ):
-        task = bar.add_task("cells", total=len(cells))
-        trial = FaultTrial(rig)
-        results = []
-        for cell in cells:
-            result = trial.run(cell, seconds=options.seconds)
-            results.append(result)
-            bar.advance(task)
-            _tell(console, _row(result), result.verdict)
-        kills = None
-        if options.kills:
-            seed = random.SystemRandom().randrange(2**32)
-            kills = kill_functions(rig, kills=options.kills, draw=random.Random(seed))  # noqa: S311 - moments
-            _tell(console, f"{_kill_text(kills)} Seed {seed}.", kills.verdict)
-    if options.only is None and kills:
-        _TABLE.parent.mkdir(exist_ok=True)
-        _TABLE.write_text(_render(results, kills, options), encoding="utf-8")
-    good = all(result.hits and result.verdict.is_good for result in results)
-    return 0 if good and (kills is None or kills.verdict.is_good) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=SERVICES, help="cells of this call only; the table is not written")
-    parser.add_argument("--seconds", type=float, default=6, help="that a fault lasts at least (%(default)g)")
-    parser.add_argument("--kills", type=int, default=100, help="of the function's processes (%(default)s)")
-    return parser
-
-
-def _tell(console: Console, text: str, verdict: Verdict) -> None:
-    notes = [f"  {note} ({count} times)" for note, count in Counter(verdict.notes).items()]
-    console.print(text, *notes, sep="\n", markup=False, highlight=False, soft_wrap=True)
-
-
-def _render(results: Iterable[CellResult], kills: KillResult, options: argparse.Namespace) -> str:
+def describe(results: Iterable[CellResult], kills: KillResult, *, seconds: float) -> str:
+    """Return docs/faults.md."""
     rows = [_row(result) for result in results]
     return f"""\
 # Faults and kills
 
-Made by `python -m benchmarks.faults --seconds {options.seconds:g} --kills {options.kills}` on the deployed system.
+Made by `pytest tests/faults --full-matrix` on the deployed system.
 
-While the fault lasts ({options.seconds:g} s or more), ten contacts complete: two captured before and still the same,
+While the fault lasts ({seconds:g} s or more), ten contacts complete: two captured before and still the same,
 one changed, one of {_LARGE} references with half of them replaced, and new ones: one without references, one with
 {_LARGE}, four small ones, one of them transferred; and an event that nobody can use. Then the fault is lifted.
 *Hits* is how many calls met it; *lost* and *doubled* count references in the ledger and in the newest capture of the
@@ -286,7 +230,3 @@ def _kill_text(result: KillResult) -> str:
         f"{verdict.doubled}, half visible {verdict.half_visible}, dead letters {verdict.dead_letters}, "
         f"left over {verdict.left_over}."
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
