@@ -10,6 +10,7 @@ from infra.capture import CaptureStack, share_rate
 from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
+from infra.tables import TablesStack
 
 
 def build(app: cdk.App) -> None:
@@ -29,6 +30,7 @@ def build(app: cdk.App) -> None:
     storage = StorageStack(app, f"{prefix}-Storage", settings=settings, visibility_timeout=hidden)
     CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage, rate=rate)
     ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage)
+    TablesStack(app, f"{prefix}-Tables", settings=settings, storage=storage)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

@@ -25,7 +25,13 @@ class Deployment:
     storage: dict[str, Any]
     capture: dict[str, Any]
     reconcile: dict[str, Any]
+    tables: dict[str, Any]
     template_files: tuple[Path, ...]
+
+    @property
+    def templates(self) -> list[dict[str, Any]]:
+        """The templates of all stacks."""
+        return [self.storage, self.capture, self.reconcile, self.tables]
 
     def only(self, kind: str, *, stack: str | None = None) -> dict[str, Any]:
         """The one resource of this type, in the stack that is named or in any."""
@@ -34,7 +40,7 @@ class Deployment:
 
     def all(self, kind: str, *, stack: str | None = None) -> dict[str, dict[str, Any]]:
         """Logical id to resource of this type, in the stack that is named or in any."""
-        templates = [self.storage, self.capture, self.reconcile] if stack is None else [getattr(self, stack)]
+        templates = self.templates if stack is None else [getattr(self, stack)]
         resources = [item for template in templates for item in template["Resources"].items()]
         return {name: resource for name, resource in resources if resource["Type"] == kind}
 
@@ -48,7 +54,7 @@ class Deployment:
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:
         """Name to output, those that stacks export for each other included."""
-        return {**self.storage["Outputs"], **self.capture["Outputs"], **self.reconcile["Outputs"]}
+        return {name: output for template in self.templates for name, output in template["Outputs"].items()}
 
     def resolve(self, value: Any) -> Any:
         """The value with its references replaced: pseudo parameters as in the local system, names by ids."""
@@ -73,8 +79,7 @@ class Deployment:
         return resolved
 
     def _arn(self, name: str) -> str:
-        templates = (self.storage, self.capture, self.reconcile)
-        (kind,) = [each["Resources"][name]["Type"] for each in templates if name in each["Resources"]]
+        (kind,) = [each["Resources"][name]["Type"] for each in self.templates if name in each["Resources"]]
         arn: str = {
             "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:111122223333:{}",
             "AWS::S3::Bucket": "arn:aws:s3:::{}",
@@ -136,7 +141,7 @@ def synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
     app = cdk.App(context={**context, "aws:cdk:bundling-stacks": []}, outdir=str(outdir))
     build(app)
     app.synth()
-    names = ("Storage", "Capture", "Reconcile")
+    names = ("Storage", "Capture", "Reconcile", "Tables")
     files = tuple(outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names)
-    storage, capture, reconcile = (json.loads(file.read_text()) for file in files)
-    return Deployment(app, storage, capture, reconcile, files)
+    templates = {name.lower(): json.loads(file.read_text()) for name, file in zip(names, files, strict=True)}
+    return Deployment(app=app, template_files=files, **templates)
