@@ -44,7 +44,7 @@ reconcile/          accounts for every completed contact
     settings        the function's environment
 tables/             makes tables of the lake
     run             the days that changed, one by one, and those past their retention
-    day             a day's tables, by DuckDB and tables.sql
+    day             a day's tables, by DuckDB and the .sql files beside it
     commands        days to make anew
     report          log lines and metrics
     settings        the function's environment

@@ -14,7 +14,6 @@ from botocore.config import Config
 
 from contact_references.aws.day_folders import READERS, DayFolders
 from contact_references.aws.days import Days
-from contact_references.aws.ledger import Ledger
 from contact_references.tables.commands import parse_rebuild
 from contact_references.tables.report import TablesReport
 from contact_references.tables.run import Tables
@@ -40,11 +39,9 @@ def wire(settings: TablesSettings, *, clock: Callable[[], datetime]) -> App:
         retries={"mode": "standard", "total_max_attempts": 5},
         max_pool_connections=READERS,
     )
-    dynamodb = session.client("dynamodb", config=patient)
     report = TablesReport(logger, metrics)
     tables = Tables(
-        days=Days(dynamodb, settings.table_name),
-        ledger=Ledger(dynamodb, settings.table_name, retention=settings.retention, clock=clock),
+        days=Days(session.client("dynamodb", config=patient), settings.table_name),
         folders=DayFolders(session.client("s3", config=patient), settings.bucket_name),
         report=report,
         memory_megabytes=settings.memory_megabytes,
@@ -60,7 +57,6 @@ def _wire() -> App:
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: Any, context: LambdaContext, *, app: App | None = None) -> dict[str, Any]:
     """Write the tables of the days that changed, or mark days to be made anew.
 

@@ -16,6 +16,7 @@ from contact_references.capture.report import COUNTS, SECONDS_TO_CAPTURE
 from contact_references.model.events import ContactReport, parse_event
 from contact_references.model.timestamps import parse_iso
 from contact_references.reconcile import report as reconcile_report
+from contact_references.tables import report as tables_report
 from infra.settings import Settings
 from tests.unit.conftest import SCOPE, System
 
@@ -85,7 +86,7 @@ def test_outputs_are_those_of_the_stacks() -> None:
 
 
 def test_metrics_are_those_of_the_reports() -> None:
-    names = {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES}
+    names = {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES, *tables_report.COUNTS}
     assert table_names(OPERATIONS, "metric") == names
 
 
@@ -93,7 +94,7 @@ def test_the_metrics_that_are_paid_for_are_counted() -> None:
     [(with_service, by_instance)] = re.findall(
         r"metrics: (\d+) with `service`, and (\d+) for each instance", OPERATIONS
     )
-    assert int(with_service) == len({*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS})
+    assert int(with_service) == len({*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *tables_report.COUNTS})
     assert int(by_instance) == len(reconcile_report.GAUGES)
     [always] = re.findall(r"that always have data: (\d+)", OPERATIONS)
     [sometimes] = re.findall(r"that have data sometimes: (\d+)", OPERATIONS)
@@ -143,7 +144,7 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
     [line] = [line for line in README.splitlines() if line.startswith("stage=prod; eval ")]
     (tmp_path / "aws.py").write_text(STANDS_FOR_AWS)
     aws = f'aws() {{ {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "aws.py"))} "$@"; }}'
-    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile") for number in "12"]
+    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile", "Tables") for number in "12"]
     script = "\n".join([aws, line, *(f'echo "${name}"' for name in names)])
     answer = subprocess.run(["bash", "-euc", script], capture_output=True, check=True, text=True)
     assert answer.stdout.splitlines() == [

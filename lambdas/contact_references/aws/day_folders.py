@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,24 +48,28 @@ class DayFolders:
                     if _is_date(name):
                         yield name
 
-    def read(self, kind: str, date: str, into: Path) -> list[Path]:
-        """Copy a day's objects into a folder of this machine, as files by their names; return those."""
+    def read(self, kind: str, date: str, into: Path, *, since: datetime | None = None) -> list[Path]:
+        """Copy a day's objects into a folder of this machine, as files by their names; return those.
+
+        With `since` only what was put from then on, by S3's clock.
+        """
         with translated_errors("ListObjectsV2", {}):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket_name, Prefix=_prefix(kind, date)
             )
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
-        def copy(key: str) -> Path:
-            path = into / key.rpartition("/")[2]
-            with translated_errors("GetObject", _REACTIONS):
-                body = self._client.get_object(Bucket=self._bucket_name, Key=key)["Body"]
-                with body:
-                    path.write_bytes(body.read())
-            return path
-
+            entries = [entry for page in pages for entry in page.get("Contents", [])]
+        keys = [entry["Key"] for entry in entries if since is None or entry["LastModified"] >= since]
         with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(copy, keys))
+            return list(pool.map(partial(self._copy, into), keys))
+
+    def _copy(self, into: Path, key: str) -> Path:
+        path = into / key.rpartition("/")[2]
+        with (
+            translated_errors("GetObject", _REACTIONS),
+            self._client.get_object(Bucket=self._bucket_name, Key=key)["Body"] as body,
+        ):
+            path.write_bytes(body.read())
+        return path
 
     def put(self, kind: str, date: str, file: Path) -> None:
         """Put a file into a day's folder by its name, in place of the one that is there."""

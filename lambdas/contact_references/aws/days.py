@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from contact_references.aws.items import get_items, serialize
 from contact_references.aws.sdk_errors import translated_errors
-from contact_references.model.timestamps import format_time
+from contact_references.model.timestamps import format_time, parse_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -17,10 +17,14 @@ _DUE_KEY = "DAY"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """That the lake has something of a day which its tables do not have; each time that is so raises `version`."""
+    """That the lake has something of a day which its tables do not have; each time that is so raises `version`.
+
+    `read_to` is when the lake was listed that the tables were made of: what was appended since is new to them.
+    """
 
     date: str
     version: int
+    read_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Lease:
 
 
 class Days:
-    """Finds days that are marked (`Ledger.mark_day` marks them), and clears marks.
+    """Finds days that are marked, marks them, and clears marks; capturing marks by `Ledger.mark_day`.
 
     The lease is what one run at a time has, and whoever else changes a day's objects. Its methods raise RetriableError
     or ConfigurationError.
@@ -95,22 +99,39 @@ class Days:
             return [item["sk"]["S"] for page in pages for item in page["Items"]]
 
     def read_mark(self, date: str) -> Mark | None:
-        """Return a day's mark as it is now; None if it has none."""
+        """Return a day's mark as it is now; None if it is not marked."""
         for item in get_items(self._client, self._table_name, [serialize({"pk": "DAYS", "sk": date})]):
             if "due_key" in item:
-                return Mark(date, int(item["version"]))
+                return Mark(date, int(item["version"]), parse_iso(item["read_to"]) if "read_to" in item else None)
         return None
 
-    def clear(self, mark: Mark) -> bool:
-        """Take a day's mark away; return False if it was marked again since. What numbers its marks stays."""
+    def mark_anew(self, date: str, *, now: datetime) -> None:
+        """Mark a day whose tables are to be made of the whole lake again: what is not in it any more has to go."""
+        values = {":one": 1, ":due": _DUE_KEY, ":now": format_time(now)}
+        with translated_errors("UpdateItem", {}):
+            self._client.update_item(
+                TableName=self._table_name,
+                Key=serialize({"pk": "DAYS", "sk": date}),
+                UpdateExpression="SET due_key = :due, due_at = if_not_exists(due_at, :now) "
+                "REMOVE read_to ADD version :one",
+                ExpressionAttributeValues=serialize(values),
+            )
+
+    def clear(self, mark: Mark, *, read_to: datetime | None) -> bool:
+        """Take a day's mark away, and note how far the lake was read; return False if it was marked again since."""
+        update = "REMOVE due_key, due_at, read_to"
+        values: dict[str, object] = {":version": mark.version}
+        if read_to is not None:
+            update = "SET read_to = :read_to REMOVE due_key, due_at"
+            values |= {":read_to": format_time(read_to)}
         with translated_errors("UpdateItem", {}):
             try:
                 self._client.update_item(
                     TableName=self._table_name,
                     Key=serialize({"pk": "DAYS", "sk": mark.date}),
-                    UpdateExpression="REMOVE due_key, due_at",
+                    UpdateExpression=update,
                     ConditionExpression="version = :version",
-                    ExpressionAttributeValues=serialize({":version": mark.version}),
+                    ExpressionAttributeValues=serialize(values),
                 )
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False

@@ -1,4 +1,4 @@
-"""A day's tables, made of its lake's objects: DuckDB does the work, `tables.sql` says which."""
+"""A day's tables, made of its lake's objects: DuckDB does the work, the `.sql` files beside this one say which."""
 
 import gzip
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ import duckdb
 
 from contact_references.model.errors import RetriableError
 
-_SQL = Path(__file__).with_name("tables.sql")
+_READ_SQL, _PREVIOUS_SQL, _TABLES_SQL = (
+    Path(__file__).with_name(name) for name in ("read.sql", "previous.sql", "tables.sql")
+)
 
 
 class MalformedLine(NamedTuple):
@@ -36,8 +38,13 @@ class DayTables:
     incomplete: int
 
 
-def make_tables(objects: Sequence[Path], folder: Path, *, memory_megabytes: int) -> DayTables:
+def make_tables(
+    objects: Sequence[Path], folder: Path, *, previous: Path | None = None, memory_megabytes: int
+) -> DayTables:
     """Write the tables of a day into a folder, out of the files of its lake: gzipped JSON Lines, in any order.
+
+    `previous` is a folder with the tables that were made of the rest of the lake before, if any were. An object holds
+    captures with all of their records, so nothing is needed of those that the tables left out.
 
     The same files give the same tables. DuckDB takes so much memory at most, beyond which it writes into the folder;
     besides it, buffers outside its count take up to 300 MB. Raises RetriableError, without DuckDB's own words: they
@@ -52,18 +59,22 @@ def make_tables(objects: Sequence[Path], folder: Path, *, memory_megabytes: int)
     }
     try:
         with closing(duckdb.connect(config=config)) as database:
-            return _make(database, objects, folder)
+            return _make(database, objects, folder, previous)
     except duckdb.Error as error:
         raise RetriableError(type(error).__name__, "DuckDB cannot make the day's tables") from None
 
 
-def _make(database: duckdb.DuckDBPyConnection, objects: Sequence[Path], folder: Path) -> DayTables:
+def _make(
+    database: duckdb.DuckDBPyConnection, objects: Sequence[Path], folder: Path, previous: Path | None
+) -> DayTables:
     # A day without objects has tables too: empty ones, whose columns are those of an empty object.
     names = [str(path) for path in objects] or [str(_empty_object(folder))]
     database.execute("SET VARIABLE objects = $objects", {"objects": names})
     database.execute("SET VARIABLE folder = $folder", {"folder": str(folder)})
-    for statement in database.extract_statements(_SQL.read_text(encoding="utf-8")):
-        database.execute(statement)
+    database.execute("SET VARIABLE previous = $previous", {"previous": str(previous)})
+    for file in (_READ_SQL, *([_PREVIOUS_SQL] if previous else []), _TABLES_SQL):
+        for statement in database.extract_statements(file.read_text(encoding="utf-8")):
+            database.execute(statement)
     malformed = database.execute("SELECT object, line FROM malformed").fetchall()
     [(incomplete,)] = database.execute("SELECT count(*) FROM incomplete").fetchall()
     contacts, references = folder / "contacts.parquet", folder / "references.parquet"

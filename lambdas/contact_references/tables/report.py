@@ -6,8 +6,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from contact_references.model.errors import CaptureError
 from contact_references.tables.day import DayTables
 
-COUNTS = ("DaysWritten", "DaysBehind", "DaysDeleted", "MalformedLines", "IncompleteCaptures")
-"""Metrics of each invocation, without zeros but for the first; and the second, if it is a run."""
+COUNTS = ("DaysBehind", "MalformedLines", "IncompleteCaptures")
+"""Metrics of each run, without zeros but for the first."""
 
 _NAMED_LINES = 20
 
@@ -22,8 +22,7 @@ class TablesReport:
         self._days_behind: int | None = None
 
     def written(self, date: str, tables: DayTables, *, objects: int, seconds: float) -> None:
-        """Tell of a day whose tables are written: how much is in them, and what had to be left out."""
-        self._counts["DaysWritten"] += 1
+        """Tell of a day whose tables are written: of how many objects, with how much in them, and what was left out."""
         self._counts["MalformedLines"] += len(tables.malformed)
         self._counts["IncompleteCaptures"] += tables.incomplete
         line = {
@@ -46,7 +45,6 @@ class TablesReport:
 
     def deleted(self, date: str) -> None:
         """Tell of a day that is past its retention, and gone from the lake and the tables."""
-        self._counts["DaysDeleted"] += 1
         self._logger.info("day deleted", extra={"date": date})
 
     def failed(self, date: str, error: CaptureError) -> None:
@@ -58,11 +56,13 @@ class TablesReport:
         self._days_behind = days
 
     def publish(self) -> None:
-        """Add the counts to the metrics of this invocation, and start again."""
-        counts = {name: count for name, count in self._counts.items() if count or name == "DaysWritten"}
+        """Write the metrics of this invocation, if there are any, and start again."""
+        counts = {name: count for name, count in self._counts.items() if count}
         if self._days_behind is not None:
             counts["DaysBehind"] = self._days_behind
         for name, count in counts.items():
             self._metrics.add_metric(name, MetricUnit.Count, count)
+        if counts:
+            self._metrics.flush_metrics()
         self._counts = dict.fromkeys(COUNTS, 0)
         self._days_behind = None

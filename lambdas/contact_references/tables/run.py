@@ -2,6 +2,9 @@
 
 Every step can be done again. A run that dies leaves the day's mark, and the next run makes the day anew; the mark is
 cleared only if nothing was appended since it was read, so an object that appears meanwhile is the next run's.
+
+What a day's tables say, and what was appended since they were made, is all that the day's lake says of its contacts as
+they are now: so an object is read once or twice, and not each hour. A day is read whole when it is marked anew.
 """
 
 import gzip
@@ -17,15 +20,16 @@ from tempfile import TemporaryDirectory
 
 from contact_references.aws.day_folders import CONTACTS, LAKE, REFERENCES, DayFolders
 from contact_references.aws.days import Days
-from contact_references.aws.ledger import Ledger
 from contact_references.model.errors import CaptureError, RetriableError
 from contact_references.model.timestamps import parse_iso
 from contact_references.tables.commands import EVERY_DAY, Period
 from contact_references.tables.day import make_tables
 from contact_references.tables.report import TablesReport
 
-_KINDS = (CONTACTS, REFERENCES, LAKE)
+_TABLES = (CONTACTS, REFERENCES)
+_KINDS = (*_TABLES, LAKE)
 _DAY = timedelta(days=1)
+_OVERLAP = timedelta(minutes=15)  # S3's clock may not be ours, and an object's time is when its request began
 
 
 @dataclass(slots=True)
@@ -60,7 +64,6 @@ class Tables:
     """
 
     days: Days
-    ledger: Ledger
     folders: DayFolders
     report: TablesReport
     memory_megabytes: int
@@ -71,7 +74,7 @@ class Tables:
         """Mark the days of a period that the lake or a table has anything of; return how many."""
         found = {date for kind in _KINDS for date in self.folders.find_dates(kind) if date in period}
         for date in sorted(found):
-            self.ledger.mark_day(date)
+            self.days.mark_anew(date, now=self.clock())
         return len(found)
 
     def run(self, *, holder: str, time_left: Callable[[], float]) -> int | None:
@@ -119,18 +122,25 @@ class Tables:
         mark = self.days.read_mark(date)
         if mark is None:
             return True
-        began = time.monotonic()
+        began, listed_at = time.monotonic(), self.clock()
         with TemporaryDirectory() as name:
             folder = Path(name)
-            lake = folder / LAKE
+            lake, before = folder / LAKE, folder / "before"
             lake.mkdir()
-            objects = [path for path in self.folders.read(LAKE, date, lake) if self._is_readable(date, path)]
-            tables = make_tables(objects, folder, memory_megabytes=self.memory_megabytes)
+            before.mkdir()
+            since, previous = None, None
+            if mark.read_to is not None:
+                files = [*self.folders.read(CONTACTS, date, before), *self.folders.read(REFERENCES, date, before)]
+                if len(files) == len(_TABLES):
+                    since, previous = mark.read_to - _OVERLAP, before
+            copied = self.folders.read(LAKE, date, lake, since=since)
+            objects = [path for path in copied if self._is_readable(date, path)]
+            tables = make_tables(objects, folder, previous=previous, memory_megabytes=self.memory_megabytes)
             # References first: who finds a contact finds its references.
             self.folders.put(REFERENCES, date, tables.references_file)
             self.folders.put(CONTACTS, date, tables.contacts_file)
         self.report.written(date, tables, objects=len(objects), seconds=time.monotonic() - began)
-        return self.days.clear(mark)
+        return self.days.clear(mark, read_to=listed_at)
 
     def _is_readable(self, date: str, path: Path) -> bool:
         content = path.read_bytes()
@@ -157,5 +167,5 @@ class Tables:
         for kind in _KINDS:
             self.folders.delete(kind, date)
         if mark is not None:
-            self.days.clear(mark)
+            self.days.clear(mark, read_to=None)
         self.report.deleted(date)

@@ -1,24 +1,5 @@
--- What a day's tables hold, made of what the lake holds of the day. DuckDB runs it, statement by statement; the variables
--- `objects` (files of JSON Lines) and `folder` (where the tables go) are set before. `day.py` says what becomes of it.
-
--- Every line, as text. What is no JSON object is a line of nulls.
-CREATE TEMP TABLE lines AS
-SELECT *
-FROM read_json(
-    getvariable('objects'),
-    format = 'newline_delimited',
-    compression = 'gzip',
-    ignore_errors = true,
-    filename = 'object',
-    columns = {
-        record_type: 'VARCHAR', instance_id: 'VARCHAR', contact_id: 'VARCHAR', initial_contact_id: 'VARCHAR',
-        channel: 'VARCHAR', initiation_method: 'VARCHAR', completed_at: 'VARCHAR', capture_id: 'VARCHAR',
-        captured_at: 'VARCHAR', reference_count: 'VARCHAR', reference_id: 'VARCHAR', reference_type: 'VARCHAR',
-        reference_name: 'VARCHAR', reference_value: 'VARCHAR', canonical_value: 'VARCHAR', number_value: 'VARCHAR',
-        date_value: 'VARCHAR', is_valid: 'VARCHAR', arn: 'VARCHAR', status: 'VARCHAR', analytics_mode: 'VARCHAR',
-        is_redacted: 'VARCHAR', raw: 'VARCHAR'
-    }
-);
+-- What a day's tables hold, made of `lines`, the records of the day's lake. DuckDB runs it, statement by statement;
+-- `folder` is where the tables go.
 
 -- A line is a record if it says whose it is, of which capture, and how many references or which one.
 CREATE TEMP MACRO is_record(line) AS coalesce(
