@@ -23,6 +23,7 @@ from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
 from local.progress import make_console, show_drain
 from local.reconciling import reconcile
 from local.system import DeadLetter, Json, System, current_records, sample_contacts, start
+from local.tables import documented_queries, query, write_tables
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 _DRAIN_SECONDS = 120
@@ -63,6 +64,7 @@ def run_demo(directory: Path) -> int:
         ledger, lake, letters = system.ledger(), system.lake(), system.dead_letters()
         _show_ledger(console, ledger)
         _show_lake(console, lake)
+        _show_tables(system, console)
         _show_dead_letters(console, letters)
         contact_ids = [contact["Id"] for contact in system.control_connect("contacts")["contacts"]]
         missing = find_missing(
@@ -247,6 +249,21 @@ def _show_lake(console: Console, lake: dict[str, list[Json]]) -> None:
             table.add_row(textwrap.fill(text, 98, subsequent_indent=" " * 20))
     console.print()
     console.print(table)
+
+
+def _show_tables(system: System, console: Console) -> None:
+    """Bring the tables up to the lake, and ask Athena."""
+    write_tables(system)
+    queries = documented_queries()
+    for title in ("References of a period by type and channel", "References by day"):
+        names, *rows = query(system, queries[title])
+        table = Table(title=f"{title} (Athena)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            table.add_column(name or "")
+        for row in rows:
+            table.add_row(*(escape(value or "") for value in row))
+        console.print()
+        console.print(table)
 
 
 def _show_dead_letters(console: Console, letters: list[DeadLetter]) -> None:

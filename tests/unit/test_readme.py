@@ -17,6 +17,7 @@ from contact_references.model.events import ContactReport, parse_event
 from contact_references.model.timestamps import parse_iso
 from contact_references.reconcile import report as reconcile_report
 from contact_references.tables import report as tables_report
+from infra.catalog import CAPTURES
 from infra.settings import Settings
 from tests.unit.conftest import SCOPE, System
 
@@ -228,5 +229,4 @@ def test_columns_are_those_of_the_records() -> None:
     assert {
         name for name in table_names(DATA, "column") if f'"{name}"' not in text and f"    {name}:" not in text
     } == set()
-    sql = DATA.split("CREATE EXTERNAL TABLE captures (", 1)[1].split(")", 1)[0]
-    assert {column.split()[0] for column in sql.split(",")} == table_names(DATA, "column")
+    assert {column.name for column in CAPTURES.columns} == table_names(DATA, "column")
