@@ -55,7 +55,7 @@ class TablesFunction(PythonFunction):
             allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/by_due"),
             allow_ledger_key(storage),
             allow(["s3:ListBucket", "s3:ListBucketVersions"], bucket),
-            allow(["s3:GetObject"], f"{bucket}/{CAPTURES.folder}/*"),
+            allow(["s3:GetObject"], *folders),
             allow(["s3:PutObject"], *(f"{bucket}/{table.folder}/*" for table in (CONTACTS, REFERENCES))),
             allow(["kms:Decrypt", "kms:GenerateDataKey"], storage.key.key_arn, via="s3"),
         ]

@@ -133,8 +133,11 @@ def expected_of_tables(deployment: Any) -> set[Grant]:
         ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}/index/by_due", ""),
         *expected_ledger_key(deployment),
         *((f"s3:{action}", f"arn:aws:s3:::{bucket}", "") for action in ("ListBucket", "ListBucketVersions")),
-        ("s3:GetObject", f"arn:aws:s3:::{bucket}/captures/*", ""),
-        *(("s3:PutObject", f"arn:aws:s3:::{bucket}/{table}/*", "") for table in ("contacts", "contact_references")),
+        *(
+            ("s3:GetObject", f"arn:aws:s3:::{bucket}/{folder}/*", "")
+            for folder in ("captures", "contacts", "contact_references")
+        ),
+        *(("s3:PutObject", f"arn:aws:s3:::{bucket}/{folder}/*", "") for folder in ("contacts", "contact_references")),
         *(
             (f"kms:{action}", f"arn:aws:kms:{HERE}:key/{key}", "s3.us-east-1.amazonaws.com")
             for action in ("GenerateDataKey", "Decrypt")
