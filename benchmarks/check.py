@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.days import OURS, deployment_at
 from benchmarks.report import ProcessorTime, Section, table, tell
-from benchmarks.scale import DOCUMENT, OURS, deployment_at
+from benchmarks.scale import DOCUMENT
 from benchmarks.simulation import Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, OPERATION, SIX_TYPES, make_contacts
 from local.emulator import INSTANCE_ARN

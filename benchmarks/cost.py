@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.handlers import BUILTIN_HANDLERS
 
+from benchmarks.days import OURS, Scenario, completions, deployment_at
 from benchmarks.prices import (
     GB_SECONDS,
     INVOCATIONS,
@@ -37,7 +38,6 @@ from benchmarks.prices import (
     used_by_the_month,
 )
 from benchmarks.report import Section, table, tell
-from benchmarks.scale import OURS, Scenario, completions, deployment_at
 from benchmarks.simulation import DAY, MEMORY_GB, Figures, Latency, Plan, simulate
 from benchmarks.traffic import ALL_TYPES, as_batch, function_settings, make_event
 from contact_references.model.reference_types import OTHER_CHANNELS

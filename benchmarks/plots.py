@@ -9,8 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks import prices
+from benchmarks.days import Outcome
 from benchmarks.prices import GB_SECONDS, INVOCATIONS, LOG_BYTES, POLLS
-from benchmarks.scale import Outcome
 from local.in_memory.usage import INDEX_UNITS, PUTS, QUEUE_REQUESTS, READ_UNITS, WRITE_UNITS
 
 if TYPE_CHECKING:

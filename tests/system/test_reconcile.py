@@ -181,6 +181,40 @@ def test_contacts_whose_events_were_lost_are_captured_and_the_others_not_read_ag
     assert count_searches(system) - searches <= len(list_instances(system))
 
 
+def test_three_hours_with_lost_and_repeated_events_end_complete(
+    system: System, hour: datetime, pytestconfig: pytest.Config
+) -> None:
+    number = 2000 if pytestconfig.getoption("--full-matrix") else 40
+    first = hour - 2 * _HOUR
+    ids = [str(uuid4()) for _ in range(number)]
+    found = [
+        {
+            "Id": contact_id,
+            "InstanceId": INSTANCE_ID,
+            "Channel": "VOICE",
+            "InitiationMethod": "INBOUND",
+            "DisconnectTimestamp": stamp(first + n * 3 * _HOUR / number),
+            "References": [_URL],
+        }
+        for n, contact_id in enumerate(ids)
+    ]
+    system.control_connect("contacts", {"contacts": found})
+    system.control_connect("disturbance", {"drop": 0.3, "repeat": 0.1})
+    for contact_id in ids:
+        system.control_connect(f"contacts/{contact_id}/complete", {})
+    assert system.wait_until_drained(900)
+
+    def captured() -> set[str]:
+        return {item["contact_id"] for item in system.ledger() if item["sk"] == "CONTACT"} & set(ids)
+
+    lost, calls = set(ids) - captured(), system.connect_calls()
+    assert 0 < len(lost) < number
+    while run(system)["requested"]:
+        assert system.wait_until_drained(900)
+    assert captured() == set(ids)
+    assert system.connect_calls() - calls == len(lost) * _CALLS_A_CONTACT
+
+
 def test_a_first_run_opens_the_hours_of_the_last_day_and_no_later_one_opens_them_again(system: System) -> None:
     run(system)
     opened = hours(system)

@@ -117,7 +117,7 @@ def test_a_full_batch_writes_few_units_the_day_s_mark_included(references: int, 
 
 def test_a_channel_of_six_types_costs_one_reading_but_for_the_audited_share() -> None:
     counted = Counted(5, SIX_FOR_VOICE)
-    contacts = counted.capture(200)
+    contacts = counted.capture(80)
     assert 1 < counted.calls[READ] / contacts <= 1.02
 
 
