@@ -58,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Take what a run can be told."""
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement, in turns")
     parser.add_argument("--contacts", type=int, default=100_000, help="of the smaller day; the larger has three times")
+    parser.add_argument("--parts", nargs="+", choices=("day", "query", "cost"), default=("day", "query", "cost"))
     parser.add_argument("--days", type=int, default=30, help="that are queried")
 
 
@@ -66,13 +67,17 @@ def run(options: argparse.Namespace) -> Iterator[Section]:
     processors = ProcessorTime()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        days = {contacts: folder / str(contacts) for contacts in (options.contacts, 3 * options.contacts)}
+        sizes = (options.contacts, 3 * options.contacts) if "day" in options.parts else (options.contacts,)
+        days = {contacts: folder / str(contacts) for contacts in sizes if set(options.parts) != {"cost"}}
         for contacts, day in days.items():
             tell(f"writing a day of {contacts:,} contacts")
             write_day(day / _LAKE, contacts, CONTACTS_AN_OBJECT)
-        yield _whole_days(days, options.rounds, processors)
-        yield _queries(days[options.contacts], options.days, options.rounds)
-        yield _costs(folder)
+        if "day" in options.parts:
+            yield _whole_days(days, options.rounds, processors)
+        if "query" in options.parts:
+            yield _queries(days[options.contacts], options.days, options.rounds)
+        if "cost" in options.parts:
+            yield _costs(folder)
 
 
 def _whole_days(days: dict[int, Path], rounds: int, processors: ProcessorTime) -> Section:
@@ -106,7 +111,7 @@ def _whole_days(days: dict[int, Path], rounds: int, processors: ProcessorTime) -
     ]
     header = ["contacts", "objects", "time, median and range", "memory at most", "spilled at most"]
     text = (
-        f"A whole day read from the store, its tables made and put back; DuckDB has {MEMORY_MEGABYTES} MB, two threads."
+        f"A whole day read from the store, its tables made and put back; DuckDB has {MEMORY_MEGABYTES} MB, one thread."
         f" {rounds} rounds in turns; processors {processors}."
     )
     body = "\n\n".join([text, table(header, rows), table(["what", "bar", "measured", ""], bars)])

@@ -53,6 +53,8 @@ def make_tables(
     # What it could look for elsewhere is in the package; nothing is fetched.
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_megabytes}MB",
+        # With more, each of thousands of small files takes megabytes, and no less time: out of memory at ten thousand.
+        "threads": 1,
         "temp_directory": str(folder / "spill"),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
