@@ -269,6 +269,15 @@ def test_the_same_lake_gives_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+def test_many_small_objects_take_little_memory(tmp_path: Path) -> None:
+    objects = (dump(records_of(capture(f"{number}", 1, URL))) for number in range(500))
+    files = [tmp_path / f"{number}.jsonl.gz" for number in range(500)]
+    for file, content in zip(files, objects, strict=True):
+        file.write_bytes(content)
+
+    assert make_tables(files, tmp_path, memory_megabytes=80).references == 500
+
+
 def test_what_duckdb_says_of_a_failure_goes_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sql = tmp_path / "failing.sql"
     sql.write_text(f"SELECT cast('{VALUE}' AS INTEGER)")
