@@ -53,6 +53,7 @@ bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, d
 	@$(BIN)/python -m benchmarks scale --processes 2 --write
 	@$(BIN)/python -m benchmarks check --write
 	@$(BIN)/python -m benchmarks reconcile --write
+	@$(BIN)/python -m benchmarks tables --write
 	@$(BIN)/python -m pytest tests/faults --full-matrix
 	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz
 
