@@ -27,7 +27,7 @@ $(VENV)/.installed: requirements-uv.txt requirements.txt package-lock.json
 
 # Each keeps the pins that its .in file leaves alone: `make lock UPGRADE=--upgrade` raises them.
 lock: setup  ## pin what the .in files and package.json name, and all that it needs, with hashes
-	@for name in requirements-uv lambdas/requirements requirements; do \
+	@for name in requirements-uv lambdas/requirements lambdas/tables/requirements requirements; do \
 		$(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes $(UPGRADE) \
 			--custom-compile-command "make lock" --output-file $$name.txt $$name.in || exit; \
 	done
@@ -54,6 +54,7 @@ bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, d
 	@$(BIN)/python -m benchmarks check --write
 	@$(BIN)/python -m benchmarks reconcile --write
 	@$(BIN)/python -m benchmarks lookup --write
+	@$(BIN)/python -m benchmarks tables --write
 	@$(BIN)/python -m pytest tests/faults --full-matrix
 	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz
 

@@ -11,6 +11,7 @@ from infra.lookup import FlowDesignerStack, LookupStack
 from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
+from infra.tables import TablesStack
 
 
 def build(app: cdk.App) -> None:
@@ -33,6 +34,7 @@ def build(app: cdk.App) -> None:
     lookup = LookupStack(app, f"{prefix}-Lookup", settings=settings, storage=storage)
     if settings.instance_arns:
         FlowDesignerStack(app, f"{prefix}-FlowDesigner", settings=settings, function=lookup.function)
+    TablesStack(app, f"{prefix}-Tables", settings=settings, storage=storage)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

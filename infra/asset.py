@@ -17,7 +17,11 @@ from botocore.loaders import Loader
 
 LAMBDAS = Path(__file__).parent.parent / "lambdas"
 LOCK_FILE = "requirements.txt"
-_NOT_IN_THE_ASSET = {Path(LOCK_FILE), Path("requirements.in")}
+TABLES_LOCK_FILE = "tables/requirements.txt"
+LOCAL_WHEELS = "CONTACT_REFERENCES_LOCAL_WHEELS"
+"""Set in the environment of a synth, it has DuckDB for this machine in the asset, not for Lambda's x86_64."""
+
+_NOT_IN_THE_ASSET = {LOCK_FILE, "requirements.in"}
 SDK_OPERATIONS = {
     "connect": {"ListContactReferences", "ListInstances", "SearchContacts"},
     "dynamodb": {"BatchGetItem", "BatchWriteItem", "PutItem", "Query", "UpdateItem"},
@@ -26,6 +30,12 @@ SDK_OPERATIONS = {
     "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
 }
 """What stays of the SDK's API descriptions: a function can make no other client, nor another call."""
+
+TABLES_SDK_OPERATIONS = {
+    "dynamodb": {"BatchGetItem", "Query", "UpdateItem"},
+    "s3": {"DeleteObjects", "GetObject", "HeadBucket", "ListObjectVersions", "ListObjectsV2", "PutObject"},
+}
+"""What stays of them for the tables function, in an asset of its own."""
 
 _UNUSED = (
     "aws_lambda_powertools/event_handler",
@@ -39,31 +49,49 @@ _UNUSED = (
 _EVENT_CLASSES = "aws_lambda_powertools/utilities/data_classes"
 _USED_EVENT_CLASSES = {"common.py", "connect_contact_flow_event.py", "shared_functions.py"}
 
+# Wheels for any platform and the runtime's Python, whatever runs the synth.
+_PURE_WHEELS = ["--platform=any", "--implementation=py", "--abi=none", "--python-version=3.13"]
+
 
 def functions_code() -> lambda_.AssetCode:
-    """Return the code that every function shares; its handlers are named `<folder>.handler.handler`.
+    """Return the code that every function shares but one; its handlers are named `<folder>.handler.handler`.
 
     It is built at synth, and again only when its hash has changed or the cloud assembly was removed.
     """
+    return _code(with_duckdb=False)
+
+
+def tables_code() -> lambda_.AssetCode:
+    """Return the code of the tables function: the same with DuckDB, which is compiled, for x86_64."""
+    return _code(with_duckdb=True)
+
+
+def _code(*, with_duckdb: bool) -> lambda_.AssetCode:
     return lambda_.Code.from_asset(
         str(LAMBDAS),
         asset_hash_type=cdk.AssetHashType.CUSTOM,
-        asset_hash=hash_inputs(LAMBDAS),
-        bundling=cdk.BundlingOptions(image=cdk.DockerImage("unused"), local=_LocalBundling()),
+        asset_hash=hash_inputs(LAMBDAS, with_duckdb=with_duckdb),
+        bundling=cdk.BundlingOptions(image=cdk.DockerImage("unused"), local=_LocalBundling(with_duckdb)),
     )
 
 
 @jsii.implements(cdk.ILocalBundling)
 class _LocalBundling:
+    def __init__(self, with_duckdb: bool) -> None:
+        self._with_duckdb = with_duckdb
+
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        build(source=LAMBDAS, target=Path(output_dir))
+        build(source=LAMBDAS, target=Path(output_dir), with_duckdb=self._with_duckdb)
         return True  # never falls back to Docker: a failed build has raised
 
 
-def hash_inputs(source: Path) -> str:
-    """Return the SHA-256 of what `build` depends on: lock file, sources, this module, the bytecode's tag."""
+def hash_inputs(source: Path, *, with_duckdb: bool = False) -> str:
+    """Return the SHA-256 of what `build` depends on: lock files, sources, this module, the bytecode's tag."""
     digest = hashlib.sha256((_bytecode_tag() or "no bytecode").encode())
     inputs = {"build": Path(__file__), LOCK_FILE: source / LOCK_FILE}
+    if with_duckdb:
+        inputs[TABLES_LOCK_FILE] = source / TABLES_LOCK_FILE
+        digest.update(repr(_platform_wheels()).encode())
     inputs |= {path.relative_to(source).as_posix(): path for path in _source_files(source)}
     for name, path in inputs.items():
         content = path.read_bytes()
@@ -72,16 +100,19 @@ def hash_inputs(source: Path) -> str:
     return digest.hexdigest()
 
 
-def build(*, source: Path, target: Path) -> None:
+def build(*, source: Path, target: Path, with_duckdb: bool = False) -> None:
     """Fill `target`, byte for byte the same wherever and whenever the inputs are the same.
 
     Raises:
         RuntimeError: pip failed (its own message follows), or something compiled for one platform got in.
     """
-    _install(source / LOCK_FILE, target)
+    _install(source / LOCK_FILE, target, _PURE_WHEELS)
+    _refuse_binaries(source / LOCK_FILE, target)
+    if with_duckdb:
+        _install(source / TABLES_LOCK_FILE, target, _platform_wheels())
     _remove_what_differs(target)
     _remove_what_is_unused(target)
-    _prune_sdk(target / "botocore/data")
+    _prune_sdk(target / "botocore/data", TABLES_SDK_OPERATIONS if with_duckdb else SDK_OPERATIONS)
     _compile_away(target)
     for path in _source_files(source):
         copy = target / path.relative_to(source)
@@ -95,30 +126,27 @@ def _source_files(source: Path) -> Iterator[Path]:
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         is_stray = path.suffix == ".pyc" or any(part.startswith(".") for part in relative.parts)
-        if (
-            path.is_file()
-            and not is_stray
-            and "__pycache__" not in relative.parts
-            and relative not in _NOT_IN_THE_ASSET
-        ):
+        is_stray = is_stray or "__pycache__" in relative.parts or path.name in _NOT_IN_THE_ASSET
+        if path.is_file() and not is_stray:
             yield path
 
 
-def _install(lock_file: Path, target: Path) -> None:
-    # Wheels for any platform and the runtime's Python, whatever runs the synth.
-    wheels = [
-        "--only-binary=:all:",
-        "--platform=any",
-        "--implementation=py",
-        "--abi=none",
-        "--python-version=3.13",
-    ]
+def _platform_wheels() -> list[str]:
+    if os.environ.get(LOCAL_WHEELS):
+        return []
+    return ["--platform=manylinux_2_28_x86_64", "--implementation=cp", "--python-version=3.13"]
+
+
+def _install(lock_file: Path, target: Path, wheels: list[str]) -> None:
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "install", *quiet, *wheels, "--no-deps", "--no-compile"]
-    command += ["--require-hashes", "--target", str(target), "--requirement", str(lock_file)]
+    command = [sys.executable, "-m", "pip", "install", *quiet, "--only-binary=:all:", *wheels, "--no-deps"]
+    command += ["--no-compile", "--require-hashes", "--target", str(target), "--requirement", str(lock_file)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise RuntimeError(f"pip could not install {lock_file.name}:\n{finished.stderr.strip()}")
+
+
+def _refuse_binaries(lock_file: Path, target: Path) -> None:
     if binaries := sorted(path for path in target.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}):
         raise RuntimeError(
             f"{binaries[0].relative_to(target)} runs on one platform only; the functions need pure Python, "
@@ -156,14 +184,14 @@ def _remove_event_classes(folder: Path) -> None:
     (folder / "__init__.py").write_text("")
 
 
-def _prune_sdk(data: Path) -> None:
+def _prune_sdk(data: Path, kept: Mapping[str, Collection[str]]) -> None:
     """Cut the SDK's descriptions of some 400 services, most of its bytes and of its time to start, to what is used.
 
     They become plain JSON: no slower to read, and the same bytes whichever zlib writes them.
     """
     loader = Loader([str(data)], include_default_search_paths=False)
     descriptions = {}
-    for service, operations in SDK_OPERATIONS.items():
+    for service, operations in kept.items():
         folder = f"{service}/{loader.determine_latest_version(service, 'service-2')}"
         model, paginators, rules = (
             loader.load_service_model(service, kind) for kind in ("service-2", "paginators-1", "endpoint-rule-set-1")
@@ -173,7 +201,7 @@ def _prune_sdk(data: Path) -> None:
         descriptions[f"{folder}/endpoint-rule-set-1.json"] = rules
     endpoints = descriptions["endpoints.json"] = loader.load_data("endpoints")
     for partition in endpoints["partitions"]:
-        partition["services"] = _pick(partition["services"], SDK_OPERATIONS)
+        partition["services"] = _pick(partition["services"], kept)
     for path in list(data.iterdir()):
         if path.is_dir():
             shutil.rmtree(path)

@@ -30,6 +30,10 @@ class PythonFunction(Construct):
         timeout: cdk.Duration,
         statements: Iterable[iam.PolicyStatement],
         environment: Mapping[str, str],
+        code: lambda_.Code | None = None,
+        architecture: lambda_.Architecture = lambda_.Architecture.ARM_64,
+        memory_megabytes: int = 256,
+        disk_megabytes: int = 512,
     ) -> None:
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup(
@@ -45,11 +49,12 @@ class PythonFunction(Construct):
         self.function = lambda_.Function(
             self,
             "Function",
-            code=functions_code(),
+            code=code or functions_code(),
             handler=handler,
             runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
-            memory_size=256,
+            architecture=architecture,
+            memory_size=memory_megabytes,
+            ephemeral_storage_size=cdk.Size.mebibytes(disk_megabytes) if disk_megabytes != 512 else None,
             timeout=timeout,
             # Lambda's own traces say what its REPORT lines do, and cost as much as all of a contact's writes.
             tracing=lambda_.Tracing.DISABLED,

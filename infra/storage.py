@@ -6,8 +6,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.catalog import CONTACTS, REFERENCES, RESULTS_FOLDER
 from infra.queues import ContactQueues
 from infra.settings import Settings
+
+_RESULT_DAYS = 7  # that what a query found is kept
 
 
 class StorageStack(cdk.Stack):
@@ -89,7 +92,7 @@ class Ledger(Construct):
 
 
 class Lake(Construct):
-    """The bucket that all captures are appended to, for `retention_days` (0: for ever)."""
+    """The bucket of the captures and the tables, which it keeps for `retention_days` (0: for ever)."""
 
     def __init__(
         self,
@@ -113,9 +116,20 @@ class Lake(Construct):
             removal_policy=removal,
         )
         self.bucket.add_lifecycle_rule(abort_incomplete_multipart_upload_after=cdk.Duration.days(1))
+        # A table's object is overwritten whenever its day changed.
+        for table in (CONTACTS, REFERENCES):
+            self.bucket.add_lifecycle_rule(
+                prefix=f"{table.folder}/", noncurrent_version_expiration=cdk.Duration.days(1)
+            )
+        self.bucket.add_lifecycle_rule(
+            prefix=f"{RESULTS_FOLDER}/",
+            expiration=cdk.Duration.days(_RESULT_DAYS),
+            noncurrent_version_expiration=cdk.Duration.days(1),
+        )
         if retention_days:
-            # Nothing is ever overwritten here: a noncurrent version is an expired object, or a deleted one. The
-            # first has had its time. Without retention there is only the second, and it is kept.
+            # The tables function deletes days that are past their retention. S3 counts from writing, so this is the
+            # backstop. In the lake nothing is ever overwritten: a noncurrent version there is an expired object, or a
+            # deleted one. The first has had its time. Without retention there is only the second, and it is kept.
             self.bucket.add_lifecycle_rule(
                 expiration=cdk.Duration.days(retention_days),
                 noncurrent_version_expiration=cdk.Duration.days(1),

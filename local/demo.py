@@ -23,6 +23,7 @@ from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
 from local.progress import make_console, show_drain
 from local.reconciling import reconcile
 from local.system import DeadLetter, Json, System, current_records, sample_contacts, start
+from local.tables import documented_queries, query, write_tables
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 _DRAIN_SECONDS = 120
@@ -64,6 +65,7 @@ def run_demo(directory: Path) -> int:
         _show_ledger(console, ledger)
         _show_lake(console, lake)
         _show_lookup(system, console)
+        _show_tables(system, console)
         _show_dead_letters(console, letters)
         contact_ids = [contact["Id"] for contact in system.control_connect("contacts")["contacts"]]
         missing = find_missing(
@@ -260,6 +262,21 @@ def _show_lookup(system: System, console: Console) -> None:
     )
     console.print(f"A contact flow asks for {json.dumps(parameters)}, and gets", highlight=False)
     console.print(textwrap.indent(json.dumps(json.loads(answer["Payload"].read()), indent=1)[2:-2], " "), markup=False)
+
+
+def _show_tables(system: System, console: Console) -> None:
+    """Bring the tables up to the lake, and ask Athena."""
+    write_tables(system)
+    queries = documented_queries()
+    for title in ("References of a period by type and channel", "References by day"):
+        names, *rows = query(system, queries[title])
+        table = Table(title=f"{title} (Athena)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            table.add_column(name or "")
+        for row in rows:
+            table.add_row(*(escape(value or "") for value in row))
+        console.print()
+        console.print(table)
 
 
 def _show_dead_letters(console: Console, letters: list[DeadLetter]) -> None:

@@ -2,7 +2,9 @@
 
 import fcntl
 import json
+import platform
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -20,6 +22,8 @@ CDK = str(ROOT / "node_modules" / ".bin" / "cdk")
 
 # Shared by all runs: the CDK builds the functions' asset again only when the one it needs is not in here.
 _CLOUD_ASSEMBLY = ROOT / ".local" / "cdk.out"
+
+_RUNS_LAMBDA_S_WHEELS = (sys.platform, platform.machine(), sys.version_info[:2]) == ("linux", "x86_64", (3, 13))
 
 
 def deploy(
@@ -85,6 +89,8 @@ def _cdk(
         "NO_COLOR": "1",
         "CDK_DISABLE_CLI_TELEMETRY": "true",
     }
+    if not _RUNS_LAMBDA_S_WHEELS:
+        environment["CONTACT_REFERENCES_LOCAL_WHEELS"] = "1"  # infra/asset.py
     command = [CDK, *arguments, "--no-notices", "--no-color"]
     lines = []
     with (

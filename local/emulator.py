@@ -9,6 +9,8 @@ asset.
 | an event gets its `time` and `id` when it is put, whatever its entry says | ministack; sending a file again is a new event |
 | Amazon Connect is `connect_simulator`, which `AWS_ENDPOINT_URL_CONNECT` in the emulator's environment leads to | ministack has no Connect; functions inherit its environment |
 | functions run as processes of this Python, with this virtual environment in reach | no containers; a dependency missing from the asset shows only in tests/infra |
+| on a machine that is not Linux on x86_64 with Python 3.13, the tables function's DuckDB is the one for that machine | it is compiled, and functions are processes of this machine |
+| Athena runs queries with DuckDB, which has most of Athena's dialect, and tells no bytes scanned | ministack |
 | batches hold at most 10 messages, and the batching window is ignored | ministack |
 | IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |
 | a function's standard error is in the emulator's log file, not in its log group | ministack |
@@ -36,6 +38,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_connect import ConnectClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -78,6 +81,11 @@ class Clients:
             aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
             region_name=REGION,
         )
+
+    @cached_property
+    def athena(self) -> "AthenaClient":
+        """Queries over the tables."""
+        return self._session.client("athena", endpoint_url=self._aws_url, config=self._config())
 
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":

@@ -181,7 +181,7 @@ class System:
         """The records of the lake, by the object that holds them."""
         objects = {}
         bucket = self.outputs["BucketName"]
-        for page in self.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for page in self.clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="captures/"):
             for entry in page.get("Contents", []):
                 body = self.clients.s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
                 objects[entry["Key"]] = [json.loads(line) for line in gzip.decompress(body).splitlines()]

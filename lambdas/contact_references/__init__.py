@@ -1,6 +1,6 @@
 """What Amazon Connect knows about a finished contact, captured: the package that the functions share.
 
-Imports go one way: `handler → capture | reconcile | lookup → aws → model`.
+Imports go one way: `handler → capture | reconcile | lookup | tables → aws → model`.
 
 model/              pure, without SDK and I/O
     contact         a contact: what names it, whose it is, what is known about it
@@ -22,6 +22,8 @@ aws/                adapters, one store or service operation each
     ledger          DynamoDB: rows, and the commit
     items           DynamoDB's items as dictionaries
     lake            S3: what was committed, appended
+    days            DynamoDB: days whose tables are behind the lake, and the lease of a run
+    day_folders     S3: a day's objects of the lake and the tables
     capture_queue   SQS: messages that come again, dead letters, and capture requests
     announcements   EventBridge: who wants to be told of captures
     search          SearchContacts, and which instances there are
@@ -44,4 +46,10 @@ reconcile/          accounts for every completed contact
 lookup/             looks up what was captured
     reader          contacts' captures, and the contacts that have a value
     flow            what a Connect flow asks, and the answer in its form
+tables/             makes tables of the lake
+    run             the days that changed, one by one, and those past their retention
+    day             a day's tables, by DuckDB and the .sql files beside it
+    commands        days to make anew
+    report          log lines and metrics
+    settings        the function's environment
 """

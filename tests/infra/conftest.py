@@ -27,16 +27,14 @@ class Deployment:
     reconcile: dict[str, Any]
     lookup: dict[str, Any]
     flow_designer: dict[str, Any] | None
+    tables: dict[str, Any]
     template_files: tuple[Path, ...]
 
     @property
     def templates(self) -> list[dict[str, Any]]:
         """The templates of all stacks that there are."""
-        return [
-            template
-            for template in (self.storage, self.capture, self.reconcile, self.lookup, self.flow_designer)
-            if template
-        ]
+        there = (self.storage, self.capture, self.reconcile, self.lookup, self.tables, self.flow_designer)
+        return [template for template in there if template]
 
     def only(self, kind: str, *, stack: str | None = None) -> dict[str, Any]:
         """The one resource of this type, in the stack that is named or in any."""
@@ -146,8 +144,8 @@ def synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
     app = cdk.App(context={**context, "aws:cdk:bundling-stacks": []}, outdir=str(outdir))
     build(app)
     app.synth()
-    names = ("Storage", "Capture", "Reconcile", "Lookup", "FlowDesigner")
+    names = ("Storage", "Capture", "Reconcile", "Lookup", "Tables", "FlowDesigner")
     files = [outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names]
     there = tuple(file for file in files if file.exists())  # the last one only where instances are named
-    storage, capture, reconcile, lookup, *designer = (json.loads(file.read_text()) for file in there)
-    return Deployment(app, storage, capture, reconcile, lookup, designer[0] if designer else None, there)
+    storage, capture, reconcile, lookup, tables, *designer = (json.loads(file.read_text()) for file in there)
+    return Deployment(app, storage, capture, reconcile, lookup, designer[0] if designer else None, tables, there)

@@ -1,16 +1,18 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.asset import LAMBDAS, SDK_OPERATIONS, build, hash_inputs
+from infra.asset import LAMBDAS, LOCAL_WHEELS, SDK_OPERATIONS, TABLES_SDK_OPERATIONS, build, hash_inputs
 
 # One call to each service, answered on loopback, and the handlers' own imports: with nothing installed but the asset.
 PROBE = """
@@ -47,7 +49,8 @@ calls = {
     "sqs": lambda c: c.send_message(QueueUrl=endpoint + "/q", MessageBody="m"),
 }
 report = {"resolved": {}, "statuses": {}}
-for service, call in calls.items():
+for service in sys.argv[3].split(","):
+    call = calls[service]
     report["resolved"][service] = boto3.client(service).meta.endpoint_url
     answer = call(boto3.client(service, endpoint_url=endpoint))
     report["statuses"][service] = answer["ResponseMetadata"]["HTTPStatusCode"]
@@ -96,8 +99,11 @@ def test_two_builds_are_the_same_to_the_byte(asset: Path, sources: Path, tmp_pat
     assert list(contents(again)) == list(contents(asset))
 
 
-def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
-    handlers = ",".join(sorted(f"{path.parent.name}.handler" for path in LAMBDAS.glob("*/handler.py")))
+HANDLERS = {f"{path.parent.name}.handler" for path in LAMBDAS.glob("*/handler.py")}
+
+
+def probe(asset: Path, handlers: set[str], services: Iterable[str]) -> dict[str, Any]:
+    """Import handlers and make a call to each service, with nothing installed but an asset."""
     environment = {
         "AWS_ACCESS_KEY_ID": "synthetic",
         "AWS_SECRET_ACCESS_KEY": "synthetic",
@@ -105,20 +111,47 @@ def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
         "POWERTOOLS_SERVICE_NAME": "contact-references",
         "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
     }
-
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(asset), handlers],
+        [sys.executable, "-I", "-S", "-B", "-c", PROBE, str(asset), ",".join(sorted(handlers)), ",".join(services)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-
     assert finished.returncode == 0, finished.stderr
-    report = json.loads(finished.stdout)
+    report: dict[str, Any] = json.loads(finished.stdout)
+    return report
+
+
+def test_the_asset_runs_with_nothing_else_installed(asset: Path) -> None:
+    report = probe(asset, HANDLERS - {"tables.handler"}, SDK_OPERATIONS)
+
     assert report["statuses"] == dict.fromkeys(SDK_OPERATIONS, 200)
     assert report["resolved"]["connect"] == "https://connect.us-east-1.amazonaws.com"
     assert report["outside"] == []
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine(), sys.version_info[:2]) != ("linux", "x86_64", (3, 13)),
+    reason="it is made for Lambda's x86_64 and Python 3.13 and runs there only",
+)
+def test_the_tables_function_s_asset_runs_with_nothing_else_installed(tmp_path: Path) -> None:
+    build(source=LAMBDAS, target=tmp_path, with_duckdb=True)
+    report = probe(tmp_path, {"tables.handler"}, TABLES_SDK_OPERATIONS)
+
+    assert report["statuses"] == dict.fromkeys(TABLES_SDK_OPERATIONS, 200)
+    assert report["outside"] == []
+    # Lambda takes 250 MB, unpacked.
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 100 * 2**20
+
+
+def test_the_tables_function_s_asset_is_for_lambda_unless_a_local_deployment_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashes = [hash_inputs(LAMBDAS), hash_inputs(LAMBDAS, with_duckdb=True)]
+    monkeypatch.setenv(LOCAL_WHEELS, "1")
+
+    assert len({*hashes, hash_inputs(LAMBDAS), hash_inputs(LAMBDAS, with_duckdb=True)}) == 3
 
 
 def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Path) -> None:

@@ -11,8 +11,8 @@ from cdk_nag import AwsSolutionsChecks
 WILDCARDS = {
     r"arn:[^*]*:instance/(\*|[0-9a-f-]{36})/contact/\*": "contacts get their ids at run time",
     r"arn:[^*]*:instance/\*": "no instance named means every one of the account and Region",
-    r"[^*]*LakeBucket[^*]*/captures/\*": "objects get their names at run time",
-    r"<ReconcileFunction[^*]*\.Arn>:\*": "versions and aliases of the one function, which is granted whole",
+    r"[^*]*LakeBucket[^*]*/(captures|contacts|contact_references|query-results)/\*": "objects get names at run time",
+    r"<(Reconcile|Tables)Function[^*]*\.Arn>:\*": "versions and aliases of the one function, which is granted whole",
     r"\*": "X-Ray, and the lists of instances and directories, have no resources to name",
 }
 

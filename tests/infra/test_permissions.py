@@ -11,13 +11,16 @@ PRINCIPALS = {
     "reconcile": "lambda.amazonaws.com",
     "lookup": "lambda.amazonaws.com",
     "schedule": "scheduler.amazonaws.com",
+    "tables": "lambda.amazonaws.com",
+    "hourly schedule": "scheduler.amazonaws.com",
 }
+STACKS = {"schedule": "reconcile", "hourly schedule": "tables"}
 Grant = tuple[str, str, str]
 
 
 def role_of(deployment: Any, name: str) -> str:
     """Logical id of the one role of this part: a function's, or the schedule's."""
-    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack="reconcile" if name == "schedule" else name)
+    roles: dict[str, Any] = deployment.all("AWS::IAM::Role", stack=STACKS.get(name, name))
     (role,) = [
         logical_id
         for logical_id, each in roles.items()
@@ -135,10 +138,47 @@ def test_the_lookup_role_may_read_the_ledger_and_nothing_else(default: Any) -> N
     }
 
 
-def test_the_schedule_may_invoke_the_function_and_nothing_else(default: Any) -> None:
-    (function,) = default.all("AWS::Lambda::Function", stack="reconcile")
+def expected_of_tables(deployment: Any) -> set[Grant]:
+    (table,) = deployment.all("AWS::DynamoDB::Table")
+    (bucket,) = deployment.all("AWS::S3::Bucket")
+    (key,) = deployment.all("AWS::KMS::Key")
+    return {
+        *((f"dynamodb:{a}", f"arn:aws:dynamodb:{HERE}:table/{table}", "") for a in ("BatchGetItem", "UpdateItem")),
+        ("dynamodb:Query", f"arn:aws:dynamodb:{HERE}:table/{table}/index/by_due", ""),
+        *expected_ledger_key(deployment),
+        *((f"s3:{action}", f"arn:aws:s3:::{bucket}", "") for action in ("ListBucket", "ListBucketVersions")),
+        *(
+            ("s3:GetObject", f"arn:aws:s3:::{bucket}/{folder}/*", "")
+            for folder in ("captures", "contacts", "contact_references")
+        ),
+        *(("s3:PutObject", f"arn:aws:s3:::{bucket}/{folder}/*", "") for folder in ("contacts", "contact_references")),
+        *(
+            (f"kms:{action}", f"arn:aws:kms:{HERE}:key/{key}", "s3.us-east-1.amazonaws.com")
+            for action in ("GenerateDataKey", "Decrypt")
+        ),
+        *expected_log(deployment, "tables"),
+    }
 
-    assert grants(default, "schedule") == {
+
+def test_the_tables_role_may_do_exactly_what_the_function_does(default: Any) -> None:
+    assert grants(default, "tables") == expected_of_tables(default)
+
+
+def test_only_with_a_retention_may_the_tables_role_delete(production: Any) -> None:
+    (bucket,) = production.all("AWS::S3::Bucket")
+
+    assert grants(production, "tables") - expected_of_tables(production) == {
+        (f"s3:{action}", f"arn:aws:s3:::{bucket}/{folder}/*", "")
+        for action in ("DeleteObject", "DeleteObjectVersion")
+        for folder in ("captures", "contacts", "contact_references")
+    }
+
+
+@pytest.mark.parametrize("name", ["schedule", "hourly schedule"])
+def test_a_schedule_may_invoke_its_function_and_nothing_else(default: Any, name: str) -> None:
+    (function,) = default.all("AWS::Lambda::Function", stack=STACKS[name])
+
+    assert grants(default, name) == {
         ("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:{function}{versions}", "") for versions in ("", ":*")
     }
 

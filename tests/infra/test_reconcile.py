@@ -18,7 +18,9 @@ def environment(deployment: Any, stack: str = "reconcile") -> dict[str, str]:
 
 
 def schedule(deployment: Any) -> dict[str, Any]:
-    properties: dict[str, Any] = deployment.resolve(deployment.only("AWS::Scheduler::Schedule")["Properties"])
+    properties: dict[str, Any] = deployment.resolve(
+        deployment.only("AWS::Scheduler::Schedule", stack="reconcile")["Properties"]
+    )
     return properties
 
 
@@ -55,7 +57,7 @@ def test_a_run_that_failed_or_could_not_start_is_left_to_the_next(default: Any) 
     left = {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
 
     assert schedule(default)["Target"]["RetryPolicy"] == left
-    assert default.resolve(default.only("AWS::Lambda::EventInvokeConfig")["Properties"]) == left | {
+    assert default.resolve(default.only("AWS::Lambda::EventInvokeConfig", stack="reconcile")["Properties"]) == left | {
         "FunctionName": function,
         "Qualifier": "$LATEST",
     }

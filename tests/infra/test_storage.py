@@ -71,7 +71,21 @@ def test_the_lake_is_versioned_and_private_and_refuses_plain_http(default: Any) 
 def test_without_retention_nothing_in_the_lake_expires(default: Any) -> None:
     rules = default.only("AWS::S3::Bucket")["Properties"]["LifecycleConfiguration"]["Rules"]
 
-    assert rules == [{"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Status": "Enabled"}]
+    assert rules[0] == {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Status": "Enabled"}
+    assert {rule["Prefix"] for rule in rules[1:]} == {"contacts/", "contact_references/", "query-results/"}
+
+
+@pytest.mark.parametrize("name", ["default", "production"])
+def test_what_a_table_s_object_was_goes_after_a_day_and_what_a_query_found_after_a_week(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    bucket = request.getfixturevalue(name).only("AWS::S3::Bucket")["Properties"]
+    rules = {rule["Prefix"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "Prefix" in rule}
+    a_day_later = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}, "Status": "Enabled"}
+
+    for table in ("contacts/", "contact_references/"):
+        assert rules.pop(table) == {"Prefix": table, **a_day_later}
+    assert rules == {"query-results/": {"Prefix": "query-results/", "ExpirationInDays": 7, **a_day_later}}
 
 
 def test_with_retention_objects_expire_and_their_versions_follow(production: Any) -> None:
@@ -107,7 +121,7 @@ def test_all_that_holds_data_is_in_the_storage_stack_which_depends_on_no_other(p
     storage = production.app.node.find_child("ContactReferences-prod-Storage")
 
     assert [len(production.all(kind, stack="storage")) for kind in HELD] == [1, 1, 1, 2]
-    for other in ("capture", "reconcile"):
+    for other in ("capture", "reconcile", "tables"):
         assert [len(production.all(kind, stack=other)) for kind in HELD] == [0, 0, 0, 0]
         resources = getattr(production, other)["Resources"].values()
         assert {each.get("DeletionPolicy", "Delete") for each in resources} == {"Delete"}
@@ -136,6 +150,10 @@ def test_outputs_have_the_contract_s_names(default: Any) -> None:
         "CaptureFunctionName",
         "ReconcileFunctionName",
         "LookupFunctionName",
+        "TablesFunctionName",
+        "DatabaseName",
+        "WorkGroupName",
+        "ReaderPolicyArn",
     }
 
 

@@ -18,6 +18,8 @@ from contact_references.model.contact import ContactKey
 from contact_references.model.events import ContactReport, parse_event
 from contact_references.model.timestamps import parse_iso
 from contact_references.reconcile import report as reconcile_report
+from contact_references.tables import report as tables_report
+from infra.catalog import CAPTURES
 from infra.settings import Settings
 from tests.unit.conftest import SCOPE, System
 
@@ -87,7 +89,7 @@ def test_outputs_are_those_of_the_stacks() -> None:
 
 
 def test_metrics_are_those_of_the_reports() -> None:
-    names = {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES}
+    names = {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES, *tables_report.COUNTS}
     assert table_names(OPERATIONS, "metric") == names
 
 
@@ -95,7 +97,7 @@ def test_the_metrics_that_are_paid_for_are_counted() -> None:
     [(with_service, by_instance)] = re.findall(
         r"metrics: (\d+) with `service`, and (\d+) for each instance", OPERATIONS
     )
-    assert int(with_service) == len({*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS})
+    assert int(with_service) == len({*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *tables_report.COUNTS})
     assert int(by_instance) == len(reconcile_report.GAUGES)
     [always] = re.findall(r"that always have data: (\d+)", OPERATIONS)
     [sometimes] = re.findall(r"that have data sometimes: (\d+)", OPERATIONS)
@@ -145,7 +147,7 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
     [line] = [line for line in README.splitlines() if line.startswith("stage=prod; eval ")]
     (tmp_path / "aws.py").write_text(STANDS_FOR_AWS)
     aws = f'aws() {{ {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "aws.py"))} "$@"; }}'
-    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile", "Lookup") for number in "12"]
+    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile", "Lookup", "Tables") for number in "12"]
     script = "\n".join([aws, line, *(f'echo "${name}"' for name in names)])
     answer = subprocess.run(["bash", "-euc", script], capture_output=True, check=True, text=True)
     assert answer.stdout.splitlines() == [
@@ -233,5 +235,4 @@ def test_columns_are_those_of_the_records() -> None:
     assert {
         name for name in table_names(DATA, "column") if f'"{name}"' not in text and f"    {name}:" not in text
     } == set()
-    sql = DATA.split("CREATE EXTERNAL TABLE captures (", 1)[1].split(")", 1)[0]
-    assert {column.split()[0] for column in sql.split(",")} == table_names(DATA, "column")
+    assert {column.name for column in CAPTURES.columns} == table_names(DATA, "column")

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.13")
-LOCKS = ("requirements-uv.txt", "requirements.txt", "lambdas/requirements.txt")
+LOCKS = ("requirements-uv.txt", "requirements.txt", "lambdas/requirements.txt", "lambdas/tables/requirements.txt")
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
 
 SECRETS = {
@@ -149,8 +149,9 @@ def test_requirements_pin_whatever_their_packages_ask_for(name: str, python: str
     assert missing == {}
 
 
-def test_what_the_functions_run_on_is_what_everything_is_tested_on() -> None:
-    assert locked("lambdas/requirements.txt").items() <= locked("requirements.txt").items()
+@pytest.mark.parametrize("name", ["lambdas/requirements.txt", "lambdas/tables/requirements.txt"])
+def test_what_the_functions_run_on_is_what_everything_is_tested_on(name: str) -> None:
+    assert locked(name).items() <= locked("requirements.txt").items()
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
