@@ -188,7 +188,7 @@ def _say_due(due_at: datetime | None, now: datetime) -> str:
         return ""
     if due_at <= now:
         return "the next run"
-    return f"{due_at:%H:%M}" if due_at.date() == now.date() else f"{due_at:%Y-%m-%d %H:%M}"
+    return f"{due_at:%H:%M}" if due_at.date() == now.date() else f"{due_at:%m-%d %H:%M}"
 
 
 def _say_none(instance_id: str, start: datetime, end: datetime, *, now: datetime, opened_to: datetime | None) -> str:

@@ -351,7 +351,7 @@ def test_the_command_reconcile_says_what_came_of_it_and_coverage_shows_the_hours
     shown = run_local("coverage")
     assert shown.returncode == 0, shown.stderr
     assert re.search(
-        rf"{hour:%Y-%m-%d %H:%M} to \d\d:00 +3 +1 +2 +1 +open +(\d{{4}}-\d\d-\d\d )?\d\d:\d\d", shown.stdout
+        rf"{hour:%Y-%m-%d %H:%M} to \d\d:00 +3 +1 +2 +1 +open +(\d\d-\d\d )?\d\d:\d\d", shown.stdout
     )
     assert re.search(r" 0 +0 +0 +1 +closed", shown.stdout)
     assert "not due yet" in shown.stdout
