@@ -350,9 +350,7 @@ def test_the_command_reconcile_says_what_came_of_it_and_coverage_shows_the_hours
 
     shown = run_local("coverage")
     assert shown.returncode == 0, shown.stderr
-    assert re.search(
-        rf"{hour:%Y-%m-%d %H:%M} to \d\d:00 +3 +1 +2 +1 +open +(\d\d-\d\d )?\d\d:\d\d", shown.stdout
-    )
+    assert re.search(rf"{hour:%Y-%m-%d %H:%M} to \d\d:00 +3 +1 +2 +1 +open +(\d\d-\d\d )?\d\d:\d\d", shown.stdout)
     assert re.search(r" 0 +0 +0 +1 +closed", shown.stdout)
     assert "not due yet" in shown.stdout
     assert "2 missing when their hours were visited, 2 of them captured since." in shown.stdout
