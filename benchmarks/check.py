@@ -1,6 +1,6 @@
 """How far the simulation is off the system deployed on the local emulator, at three points.
 
-The simulation is set to what the emulator does: batches of ten, no window, and as many pollers as concurrency. Its
+The simulation is set to what the emulator does: no window, and as many pollers as concurrency. Its
 latencies are those of the loopback; the start of an execution environment is taken from the real run.
 """
 
@@ -23,7 +23,6 @@ from local.in_memory.events import completion_event
 from local.system import System, start
 
 _LOOK_SECONDS = 0.2
-_EMULATOR_BATCH = 10
 _LOOPBACK = 0.01  # a call of the SDK to the emulator, its CPU included
 
 
@@ -127,7 +126,7 @@ def _captured(system: System) -> list[str]:
 
 def run_by_simulation(point: Point, *, first_call: float) -> Measures:
     """Simulate the point with the emulator's parameters."""
-    deployment = deployment_at(point.rate)._replace(batch_size=_EMULATOR_BATCH, window_seconds=0.0)
+    deployment = deployment_at(point.rate)._replace(window_seconds=0.0)
     # The first call is made when the environment has started and the bucket, empty at first, has a token.
     start_seconds = max(0.0, first_call - 1 / deployment.requests_per_second - _LOOPBACK)
     latency = Latency(
@@ -167,8 +166,8 @@ def run(_: argparse.Namespace) -> list[Section]:
 
 
 _NOTE = f"""\
-The deployed system on the local emulator, and the simulation with the emulator's parameters (batches of
-{_EMULATOR_BATCH}, no window, {_LOOPBACK * 1000:.0f} ms a call); the start of the execution environments is taken from
+The deployed system on the local emulator, and the simulation with the emulator's parameters (no
+window, {_LOOPBACK * 1000:.0f} ms a call); the start of the execution environments is taken from
 the real run. Each cell: real, simulated, and by how much the simulation is off. The real times are seen by looking at
 the ledger every {_LOOK_SECONDS:g} s; those and the emulator's own polling are most of a short wait."""
 

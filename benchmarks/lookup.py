@@ -1,14 +1,12 @@
 """What the lookup function takes: its start beside boto3's, and the time to a cold answer in AWS's runtime client.
 
-The ledger is a stand-in on loopback, over TLS and with a full bundle of certificates. Each round runs every program in
-a process of its own.
+The ledger is in memory behind a server on loopback, over TLS and with a full bundle of certificates. Each round runs
+every program in a process of its own.
 """
 
 import argparse
-import ipaddress
 import json
 import os
-import ssl
 import statistics
 import subprocess
 import sys
@@ -16,16 +14,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import certifi
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.report import Section, table, verdict
 from contact_references.aws.ledger import Ledger
@@ -33,6 +28,9 @@ from contact_references.model.capture import Capture, ContactItem
 from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.reference import normalize_references
 from infra.asset import LAMBDAS, build
+from local.in_memory.connect import Connect
+from local.in_memory.dynamodb import DynamoDB
+from local.in_memory.server import Server
 
 MEMORY = 256
 _WHOLE_PROCESSOR = 1769  # MB of memory, for which Lambda gives a whole one
@@ -95,15 +93,8 @@ def running(server: ThreadingHTTPServer) -> Iterator[int]:
         server.server_close()
 
 
-class _Recorder:
-    """A client that keeps what a commit puts."""
-
-    def put_item(self, *, Item: dict[str, Any], **_: object) -> None:  # noqa: N803 - the service's name
-        self.item = Item
-
-
-def make_items(contact_id: str, references: int) -> list[dict[str, Any]]:
-    """Return the CONTACT item and the rows of a contact, as the ledger writes them."""
+def put_contact(table: DynamoDB, contact_id: str, references: int) -> None:
+    """Put a contact into the ledger, as a capture does."""
     members = [{"Email": {"Name": f"n{number}", "Value": "jane@example.com"}} for number in range(references)]
     contact = Contact(key=ContactKey(_INSTANCE, contact_id), initial_contact_id=contact_id, completed_at=_NOON)
     capture = Capture(
@@ -119,69 +110,20 @@ def make_items(contact_id: str, references: int) -> list[dict[str, Any]]:
         checked_at=_NOON,
         version=1,
     )
-    recorder: Any = _Recorder()
-    ledger = Ledger(recorder, "ledger")
-    ledger.commit(item, over=None)
-    return [recorder.item, *ledger.make_rows(capture)]
-
-
-def answer_for(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Answer as DynamoDB does."""
-    if operation == "BatchGetItem":
-        keys = parameters["RequestItems"]["ledger"]["Keys"]
-        return {
-            "Responses": {"ledger": [make_items(key["pk"]["S"].split("#")[1], 1)[0] for key in keys]},
-            "UnprocessedKeys": {},
-        }
-    if "IndexName" in parameters:
-        return {"Items": [make_items(f"c{number}", 1)[1] for number in range(20)]}
-    contact_id = parameters["ExpressionAttributeValues"][":pk"]["S"].split("#")[1]
-    return {"Items": make_items(contact_id, 5)}
-
-
-class _Ledger(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        content = json.dumps(answer_for(self.headers["x-amz-target"].rpartition(".")[2], body)).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/x-amz-json-1.0")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-def certify(folder: Path) -> ssl.SSLContext:
-    """Make a certificate for the loopback address, and a bundle of all authorities and it; return what serves it."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "benchmark")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
-    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    pkcs8, clear = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "own.pem").write_bytes(certificate + key.private_bytes(serialization.Encoding.PEM, pkcs8, clear))
-    (folder / "bundle.pem").write_bytes(Path(certifi.where()).read_bytes() + certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "own.pem")
-    return context
+    client: Any = table
+    ledger = Ledger(client, "ledger")
+    if ledger.put_rows({contact_id: ledger.make_rows(capture)}) or not ledger.commit(item, over=None):
+        raise RuntimeError("the contact could not be put")
 
 
 class Rig:
     """What is measured: the asset, boto3 as it is installed, the runtime client, and the ledger."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, ledger: Server) -> None:
         self._asset, self._boto3, self._runtime = folder / "asset", folder / "boto3", folder / "runtime"
         self._bundle = folder / "bundle.pem"
-        self._port = port
+        self._bundle.write_bytes(Path(certifi.where()).read_bytes() + ledger.certificate.read_bytes())
+        self._url = ledger.url
         build(source=LAMBDAS, target=self._asset)
         _install(self._boto3, "--no-deps", "--requirement", str(LAMBDAS / "requirements.txt"))
         _install(self._runtime, _RUNTIME_CLIENT)
@@ -220,7 +162,7 @@ class Rig:
             "AWS_SECRET_ACCESS_KEY": "synthetic",
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self._port}",
+            "AWS_ENDPOINT_URL": self._url,
             "AWS_CA_BUNDLE": str(self._bundle),
             "AWS_LAMBDA_FUNCTION_NAME": "lookup",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -299,13 +241,13 @@ def _install(target: Path, *what: str) -> None:
 
 @contextmanager
 def open_rig() -> Iterator[Rig]:
-    """Build what is measured, and serve the ledger."""
-    with TemporaryDirectory() as folder:
-        server = serve(_Ledger)
-        context = certify(Path(folder))
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        with running(server) as port:
-            yield Rig(Path(folder), port)
+    """Build what is measured, and serve a ledger with a chain of contacts, and more that have its value."""
+    with TemporaryDirectory() as folder, Server(Connect()) as ledger:
+        for name in _CHAIN:
+            put_contact(ledger.dynamodb, name, references=5)
+        for number in range(17):  # 20 with those of the chain
+            put_contact(ledger.dynamodb, f"c{number}", references=1)
+        yield Rig(Path(folder), ledger)
 
 
 def _spread(figures: Sequence[float], form: str) -> str:

@@ -11,7 +11,7 @@ asset.
 | functions run as processes of this Python, with this virtual environment in reach | no containers; a dependency missing from the asset shows only in tests/infra |
 | on a machine that is not Linux on x86_64 with Python 3.13, the tables function's DuckDB is the one for that machine | it is compiled, and functions are processes of this machine |
 | Athena runs queries with DuckDB, which has most of Athena's dialect, and tells no bytes scanned | ministack |
-| batches hold at most 10 messages, and the batching window is ignored | ministack |
+| the batching window is ignored | ministack |
 | IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |
 | a function's standard error is in the emulator's log file, not in its log group | ministack |
 | a schedule runs first when its time has passed once, 15 minutes after a deployment by default | ministack; so neither the demo nor a test meets a run that it did not start |

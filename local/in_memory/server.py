@@ -25,7 +25,10 @@ from local.in_memory.service import RefusedError, Service, respond_refusal
 
 
 class Server:
-    """`with Server(connect) as server:` serves Connect, and DynamoDB and S3 that are empty after each `reset`."""
+    """`with Server(connect) as server:` serves Connect, and DynamoDB and S3 that are empty after each `reset`.
+
+    What a process is to find there is put into `dynamodb`.
+    """
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
@@ -63,13 +66,13 @@ class Server:
     @property
     def calls(self) -> Counter[str]:
         """How many requests there were since the last reset, by operation, refused ones too."""
-        return self._connect.counts + self._dynamodb.counts + self._s3.counts
+        return self._connect.counts + self.dynamodb.counts + self._s3.counts
 
     def reset(self) -> None:
         """Forget all items, objects and calls."""
         with self._lock:
             self._connect.counts.clear()
-            self._dynamodb = DynamoDB(keeps_calls=False)
+            self.dynamodb = DynamoDB(keeps_calls=False)
             self._s3 = S3(keeps_objects=False)
 
     def answer(self, request: AWSPreparedRequest) -> AWSResponse:
@@ -85,7 +88,7 @@ class Server:
     def _service(self, request: AWSPreparedRequest) -> Service:
         target = str(request.headers.get("x-amz-target", ""))
         if target:
-            return self._dynamodb
+            return self.dynamodb
         return self._s3 if request.method == "PUT" else self._connect
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -107,8 +107,8 @@ class Capturer:
     def _is_time_to_write(self, pending: Sequence[tuple[Target, Write]], batch: Sequence[Target]) -> bool:
         """Whether what was read should not wait for the rest of the batch: its rows fill a request, or there is time.
 
-        Another contact like the last would take a second request. A large batch comes of a backlog: there the number of
-        requests counts, and a second more or less does not.
+        Another contact like the last would take a second request. In a large batch, which only an invocation by hand
+        has (the queue delivers less), the number of requests counts, and a second more or less does not.
         """
         rows = sum(len(target.new_rows) for target, _ in pending) + len(pending[-1][0].new_rows)
         return rows > MAX_ROWS_PER_REQUEST or (len(batch) < _LARGE_BATCH and self._reader.must_wait)
