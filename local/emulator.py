@@ -27,25 +27,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import botocore.session
-from botocore.config import Config
+
+import ops.clients
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from mypy_boto3_athena import AthenaClient
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_connect import ConnectClient
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_events import EventBridgeClient
-    from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "111122223333"
@@ -58,7 +50,7 @@ class LocalSystemError(RuntimeError):
     """The local system can't do what was asked; the message says all that a person needs."""
 
 
-class Clients:
+class Clients(ops.clients.Clients):
     """AWS clients for the emulator, and for Connect on its simulator.
 
     The only place in `local` that makes clients: each has an explicit endpoint and made-up credentials, and
@@ -66,8 +58,6 @@ class Clients:
     """
 
     def __init__(self, *, aws_url: str, connect_url: str) -> None:
-        self._aws_url = aws_url
-        self._connect_url = connect_url
         nothing = botocore.session.Session(
             session_vars={
                 "profile": (None, None, None, None),
@@ -75,57 +65,13 @@ class Clients:
                 "credentials_file": (None, None, os.devnull, None),
             }
         )
-        self._session = boto3.Session(
+        session = boto3.Session(
             botocore_session=nothing,
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
             region_name=REGION,
         )
-
-    @cached_property
-    def athena(self) -> "AthenaClient":
-        """Queries over the tables."""
-        return self._session.client("athena", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def cloudformation(self) -> "CloudFormationClient":
-        """Stacks and their outputs."""
-        return self._session.client("cloudformation", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def connect(self) -> "ConnectClient":
-        """Contacts, on the simulator."""
-        return self._session.client("connect", endpoint_url=self._connect_url, config=self._config())
-
-    @cached_property
-    def dynamodb(self) -> "DynamoDBClient":
-        """The ledger."""
-        return self._session.client("dynamodb", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def events(self) -> "EventBridgeClient":
-        """The event bus and its rules."""
-        return self._session.client("events", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def functions(self) -> "LambdaClient":
-        """The deployed functions; waits for an answer as long as a function may run."""
-        config = self._config(read_timeout=900, retries={"total_max_attempts": 1})
-        return self._session.client("lambda", endpoint_url=self._aws_url, config=config)
-
-    @cached_property
-    def s3(self) -> "S3Client":
-        """The lake."""
-        return self._session.client("s3", endpoint_url=self._aws_url, config=self._config())
-
-    @cached_property
-    def sqs(self) -> "SQSClient":
-        """The queue and the dead-letter queue."""
-        return self._session.client("sqs", endpoint_url=self._aws_url, config=self._config())
-
-    @staticmethod
-    def _config(**options: Any) -> Config:
-        return Config(proxies={}, **options)
+        super().__init__(session, aws_url=aws_url, connect_url=connect_url)
 
 
 def child_environment(aws_url: str) -> dict[str, str]:

@@ -1,0 +1,50 @@
+"""The command line of a system that is deployed in AWS: `python -m ops --help`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from contact_references.model.errors import CaptureError
+from ops.console import make_console
+from ops.deployment import FindDeployment, find_deployment
+from ops.errors import OpsError, explain
+from ops.toolkit import add_commands
+
+app = typer.Typer(
+    name="ops",
+    help="See a deployed system, steer it, repair it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+add_commands(app)
+
+
+@app.callback()
+def choose(
+    context: typer.Context,
+    stage: Annotated[str, typer.Option(envvar="CONTACT_REFERENCES_STAGE", help="Of the deployment.")] = "dev",
+    profile: Annotated[str | None, typer.Option(envvar="AWS_PROFILE", help="Of the AWS configuration.")] = None,
+    region: Annotated[str | None, typer.Option(envvar="AWS_REGION", help="AWS Region.")] = None,
+) -> None:
+    """See a deployed system, steer it, repair it."""
+    find: FindDeployment = lambda: find_deployment(stage, profile=profile, region=region)  # noqa: E731
+    context.obj = find
+
+
+def main(program: typer.Typer = app, arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. What it cannot do it says in a sentence."""
+    try:
+        program(arguments, standalone_mode=True)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except (OpsError, CaptureError, BotoCoreError, ClientError) as error:
+        make_console(stderr=True).print(f"[red]error:[/red] {explain(error)}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

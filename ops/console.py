@@ -1,0 +1,34 @@
+"""What commands share of talking to a person: output as tables or JSON, questions, progress."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking first.")]
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console, 100 columns wide where it is no terminal."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=100)
+
+
+def print_json(content: Any) -> None:
+    """Print a JSON document to standard output, and nothing else."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def ask(question: str, *, is_answered: bool) -> None:
+    """Ask before something changes, unless the answer was given with --yes; anything but yes ends the command."""
+    if not is_answered:
+        typer.confirm(question, abort=True, err=True)
+
+
+def make_progress(console: Console) -> Progress:
+    """Return a progress display; it goes to standard error, so that standard output holds the result alone."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console)

@@ -1,0 +1,7 @@
+"""The commands of every program that finds a deployment: `python -m ops` in AWS, `python -m local` on one machine."""
+
+import typer
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add every command to a program that puts a FindDeployment into its context's `obj`."""
