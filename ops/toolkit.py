@@ -2,6 +2,9 @@
 
 import typer
 
+from ops import status
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
+    status.register(app)

@@ -1,0 +1,357 @@
+"""How a deployment is: red where a person should act, with the command that helps."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from contact_references.aws.items import get_items, serialize
+from contact_references.aws.ledger import Ledger
+from contact_references.aws.worklist import Worklist, hours_due_key, recheck_key
+from contact_references.model.capture import ContactItem
+from contact_references.model.contact import ContactKey, Instance
+from contact_references.model.coverage import HOUR, Hour, floor_to_hour
+from contact_references.model.timestamps import format_time, parse_iso
+from ops.activity import (
+    FunctionSettings,
+    count_calls,
+    describe_function,
+    read_invocations,
+    read_lines,
+    read_oldest_seconds,
+    read_settings,
+)
+from ops.console import JsonOption, make_console, print_json
+from ops.dead_letters import read_dead_letters
+from ops.deployment import Deployment, deployment_of
+from ops.judgement import (
+    Alarm,
+    DeadLetters,
+    Facts,
+    Finding,
+    InstanceFacts,
+    Level,
+    Missing,
+    Queue,
+    Reason,
+    Reconcile,
+    Tables,
+    judge,
+    worst,
+)
+
+FUNCTIONS = ("capture", "reconcile", "tables", "lookup")
+
+_DEAD_LETTERS_LOOKED_AT = 200
+_KNOWN_DAYS = 30  # of hours: one that is given up is told of for about three weeks
+_MOST_BACKFILL_HOURS = 500
+_SPARE = timedelta(seconds=5)  # a reconcile run ends so long before the next begins
+_MARKS = {
+    Level.GREEN: "[green]ok[/green]",
+    Level.YELLOW: "[yellow]watch[/yellow]",
+    Level.RED: "[bold red]act[/bold red]",
+}
+
+
+def gather(deployment: Deployment, now: datetime) -> Facts:
+    """Read all that there is to know, at once.
+
+    Raises:
+        OpsError: the deployment lacks an output.
+        CaptureError, ClientError, BotoCoreError: something cannot be read.
+    """
+    clients = deployment.clients
+    # Clients of one session cannot be made in threads.
+    _ = (clients.functions, clients.logs, clients.cloudwatch, clients.sqs, clients.dynamodb, clients.connect)
+    with ThreadPoolExecutor(16) as threads:
+        settings = {name: threads.submit(read_settings, deployment, name) for name in FUNCTIONS}
+        lines = {
+            name: threads.submit(lambda of: read_lines(deployment, of.result(), now=now), settings[name])
+            for name in FUNCTIONS
+        }
+        queue = threads.submit(_read_queue, deployment, now)
+        dead_letters = threads.submit(_read_dead_letters, deployment)
+        alarms = threads.submit(_read_alarms, deployment)
+        reconcile, tables = threads.submit(_read_reconcile, deployment), threads.submit(_read_tables, deployment)
+        instances = [threads.submit(_read_instance, deployment, instance, now) for instance in deployment.instances()]
+        known = [settings[name].result() for name in FUNCTIONS]
+        counts = threads.submit(read_invocations, deployment, known, now=now)
+        return _put_together(
+            deployment,
+            now,
+            known,
+            {name: future.result() for name, future in lines.items()},
+            counts.result(),
+            queue=queue.result(),
+            dead_letters=dead_letters.result(),
+            alarms=alarms.result(),
+            reconcile=reconcile.result(),
+            tables=tables.result(),
+            instances=tuple(future.result() for future in instances),
+        )
+
+
+def _put_together(
+    deployment: Deployment,
+    now: datetime,
+    known: Sequence[FunctionSettings],
+    lines: Mapping[str, Sequence[Mapping[str, Any]]],
+    counts: Mapping[str, Mapping[str, Mapping[datetime, float]]],
+    *,
+    queue: Queue,
+    dead_letters: DeadLetters,
+    alarms: tuple[Alarm, ...],
+    reconcile: datetime | None,
+    tables: Tables,
+    instances: tuple[InstanceFacts, ...],
+) -> Facts:
+    by_name = {settings.name: settings for settings in known}
+    share = float(by_name["reconcile"].environment.get("CONNECT_REQUESTS_PER_SECOND", "8"))
+    every = by_name["reconcile"].timeout + _SPARE
+    return Facts(
+        now=now,
+        stage=deployment.stage,
+        queue=queue,
+        dead_letters=dead_letters,
+        calls=count_calls(lines["capture"], share=share),
+        functions=tuple(describe_function(of, lines[of.name], counts[of.name], now=now) for of in known),
+        instances=instances,
+        reconcile=Reconcile(held_until=reconcile, every=every),
+        tables=tables,
+        alarms=alarms,
+    )
+
+
+def _read_queue(deployment: Deployment, now: datetime) -> Queue:
+    answer = deployment.clients.sqs.get_queue_attributes(
+        QueueUrl=deployment.output("QueueUrl"),
+        AttributeNames=[
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ],
+    )
+    counts = {name: int(value) for name, value in answer["Attributes"].items()}
+    queue = Queue(
+        waiting=counts["ApproximateNumberOfMessages"],
+        in_flight=counts["ApproximateNumberOfMessagesNotVisible"],
+        delayed=counts["ApproximateNumberOfMessagesDelayed"],
+    )
+    # What was measured minutes ago says nothing of a queue that is empty by now.
+    return replace(queue, oldest_seconds=read_oldest_seconds(deployment, now=now)) if queue.total else queue
+
+
+def _read_dead_letters(deployment: Deployment) -> DeadLetters:
+    answer = deployment.clients.sqs.get_queue_attributes(
+        QueueUrl=deployment.output("DeadLetterQueueUrl"),
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+    )
+    count = sum(map(int, answer["Attributes"].values()))
+    groups: dict[tuple[str, str], int] = {}
+    for letter in read_dead_letters(deployment, _DEAD_LETTERS_LOOKED_AT) if count else ():
+        key = (letter.error, letter.reason)
+        groups[key] = groups.get(key, 0) + 1
+    ordered = sorted(groups.items(), key=lambda group: (-group[1], group[0]))
+    reasons = tuple(Reason(error, reason, number) for (error, reason), number in ordered)
+    return DeadLetters(count=count, reasons=reasons)
+
+
+def _read_alarms(deployment: Deployment) -> tuple[Alarm, ...]:
+    pages = deployment.clients.cloudwatch.get_paginator("describe_alarms").paginate(
+        AlarmNamePrefix=f"ContactReferences-{deployment.stage}-", StateValue="ALARM"
+    )
+    return tuple(
+        Alarm(alarm["AlarmName"], alarm.get("AlarmDescription", ""), alarm["StateUpdatedTimestamp"])
+        for page in pages
+        for alarm in page.get("MetricAlarms", [])
+    )
+
+
+def _read_reconcile(deployment: Deployment) -> datetime | None:
+    key = serialize({"pk": "RECONCILE", "sk": "LEASE"})
+    for item in get_items(deployment.clients.dynamodb, deployment.output("TableName"), [key]):
+        return parse_iso(item["held_until"])
+    return None
+
+
+def _read_tables(deployment: Deployment) -> Tables:
+    dynamodb, table_name = deployment.clients.dynamodb, deployment.output("TableName")
+    condition = {
+        "TableName": table_name,
+        "IndexName": "by_due",
+        "KeyConditionExpression": "due_key = :key",
+        "ExpressionAttributeValues": serialize({":key": "DAY"}),
+    }
+    pages = dynamodb.get_paginator("query").paginate(**condition)  # type: ignore[arg-type]  # built above
+    dates = [item["sk"]["S"] for page in pages for item in page["Items"]]
+    # The index has keys alone: by key it is read for how long.
+    oldest = [serialize({"pk": "DAYS", "sk": date}) for date in dates[:1]]
+    for item in get_items(dynamodb, table_name, oldest):
+        if "due_at" in item:
+            since = parse_iso(item["due_at"])
+            return Tables(days_behind=len(dates), oldest_date=dates[0], behind_since=since)
+    return Tables()
+
+
+def _read_instance(deployment: Deployment, instance: Instance, now: datetime) -> InstanceFacts:
+    worklist = Worklist(deployment.clients.dynamodb, deployment.output("TableName"))
+    live = list(worklist.find_open_hours(hours_due_key(instance, is_backfill=False)))
+    past = list(worklist.find_open_hours(hours_due_key(instance, is_backfill=True)))
+    first = floor_to_hour(now) - timedelta(days=_KNOWN_DAYS)
+    lately = (first + n * HOUR for n in range(24 * _KNOWN_DAYS + 1))
+    starts = list(dict.fromkeys([*live, *past[:_MOST_BACKFILL_HOURS], *lately]))
+    hours = [hour for hour in worklist.find_hours(instance, starts) if isinstance(hour, Hour) and hour.missing]
+    captured = find_captured(deployment, hours)
+    missing = [
+        Missing(
+            hour=hour.start,
+            count=hour.missing - len(captured & set(hour.missing_ids)),
+            is_given_up=hour.is_given_up,
+            is_backfill=hour.is_backfill,
+        )
+        for hour in sorted(hours, key=lambda hour: hour.start)
+    ]
+    return InstanceFacts(
+        instance_id=instance.instance_id,
+        hours_open=len(live),
+        backfill_hours_open=len(past),
+        rechecks_due=worklist.count_due(recheck_key(instance), until=now),
+        found_missing=sum(hour.missing for hour in hours if hour.due_at is not None and not hour.is_backfill),
+        missing=tuple(part for part in missing if part.count),
+    )
+
+
+def find_captured(deployment: Deployment, hours: Sequence[Hour]) -> set[str]:
+    """Return which of the contacts that the hours' last visits found missing are captured by now."""
+    starts = {ContactKey(hour.instance_id, contact_id): hour.start for hour in hours for contact_id in hour.missing_ids}
+    if not starts:
+        return set()
+    items = Ledger(deployment.clients.dynamodb, deployment.output("TableName")).find_items(list(starts))
+    return {
+        key.contact_id
+        for key, item in items.items()
+        if isinstance(item, ContactItem) and item.contact.completion_seen and item.read_at >= starts[key]
+    }
+
+
+def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
+    """Return findings as a table, the commands that help below it."""
+    level = worst(findings)
+    what = {
+        Level.GREEN: "[green]nothing to do[/green]",
+        Level.YELLOW: "[yellow]nothing to do, something to watch[/yellow]",
+        Level.RED: "[bold red]a person should act[/bold red]",
+    }[level]
+    table = Table(
+        title=f"Stage {escape(facts.stage)}, {facts.now:%Y-%m-%d %H:%M:%SZ}: {what}",
+        title_justify="left",
+        title_style="none",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("")
+    table.add_column("subject", overflow="fold", max_width=24)
+    table.add_column("what is known", overflow="fold")
+    subject = ""
+    for finding in findings:
+        name = "" if finding.subject == subject else escape(finding.subject)
+        subject = finding.subject
+        style = {Level.RED: "bold red", Level.YELLOW: "yellow"}.get(finding.level, "")
+        table.add_row(_MARKS[finding.level], name, Text(finding.sentence, style))
+    commands = dict.fromkeys(finding.command for finding in findings if finding.command is not None)
+    if not commands:
+        return Group(table)
+    helps = Table(title="What helps", title_justify="left", box=None, pad_edge=False, show_header=False)
+    helps.add_column(overflow="fold")
+    for command in commands:
+        helps.add_row(Text(f"  {spell(command, program)}"))
+    return Group(table, helps)
+
+
+def spell(command: str, program: str) -> str:
+    """Return a finding's command as it is typed here.
+
+    >>> spell("ops coverage", "python -m local"), spell("aws logs tail", "python -m local")
+    ('python -m local coverage', 'aws logs tail')
+    """
+    return f"{program} {command.removeprefix('ops ')}" if command.startswith("ops ") else command
+
+
+def program_of(context: typer.Context, deployment: Deployment) -> str:
+    """Return what a person types before a command of the toolkit."""
+    name = (context.find_root().info_name or "ops").removesuffix(".py")
+    return name if deployment.stage == "dev" else f"{name} --stage {deployment.stage}"
+
+
+def as_json(findings: Sequence[Finding], facts: Facts, program: str) -> dict[str, Any]:
+    """Return findings and facts as JSON can have them."""
+    return {
+        "level": worst(findings),
+        "findings": [
+            asdict(finding) | {"command": finding.command and spell(finding.command, program)} for finding in findings
+        ],
+        "facts": _plain(asdict(facts)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return format_time(value)
+        case timedelta():
+            return value.total_seconds()
+        case dict():
+            return {
+                f"{name}_seconds" if isinstance(part, timedelta) else name: _plain(part) for name, part in value.items()
+            }
+        case list() | tuple():
+            return [_plain(part) for part in value]
+    return value
+
+
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Between two looks, with --watch.")] = 5,
+    as_document: JsonOption = False,
+) -> None:
+    """Tell how the deployment is: red where a person should act, with the command that helps.
+
+    Exit status 1 if anything is red. Log lines and failed invocations are those of the last quarter of an hour, of the
+    functions on a schedule those of the last two hours.
+    """
+    deployment = deployment_of(context)
+    program = program_of(context, deployment)
+    facts = gather(deployment, datetime.now(UTC))
+    findings = judge(facts)
+    if as_document:
+        print_json(as_json(findings, facts, program))
+    elif not watch:
+        make_console().print(show(findings, facts, program))
+    else:
+        try:
+            with Live(show(findings, facts, program), console=make_console(), auto_refresh=False) as live:
+                while True:
+                    time.sleep(interval)
+                    facts = gather(deployment, datetime.now(UTC))
+                    findings = judge(facts)
+                    live.update(show(findings, facts, program), refresh=True)
+        except KeyboardInterrupt:
+            pass  # how it ends; its exit status is that of the last look
+    if worst(findings) is Level.RED:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `status`."""
+    app.command(epilog="Example: ops status --watch --interval 10")(status)
