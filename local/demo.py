@@ -17,13 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from local.coverage import last_day, show_coverage
 from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
-from local.progress import make_console, show_drain
-from local.reconciling import reconcile
+from local.progress import show_drain
 from local.system import DeadLetter, Json, System, current_records, sample_contacts, start
 from local.tables import documented_queries, query, write_tables
+from ops.backfill import reconcile
+from ops.console import make_console
+from ops.coverage import find_coverage, show_coverage
+from ops.periods import whole_hours
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]
 _DRAIN_SECONDS = 120
@@ -172,11 +174,13 @@ def _work_on_tasks(system: System) -> None:
 def _reconcile(system: System, console: Console) -> None:
     """Find and capture what no event told of, as a run does that nobody starts by hand."""
     console.print("\n[bold]Reconciling[/bold]: the hours of the last day that are due are searched")
-    answer = reconcile(system)
+    answer = reconcile(system.deployment)
     console.print(f"  {answer['requested']} contacts have no capture and are asked for", highlight=False)
     show_drain(system, console, what="Capturing what was missed", seconds=_DRAIN_SECONDS)
-    start, end = last_day(datetime.now(UTC))
-    show_coverage(system, console, instance_id=_INSTANCE_ID, start=start, end=end)
+    now = datetime.now(UTC)
+    [instance] = system.deployment.instances(INSTANCE_ARN)
+    coverage = find_coverage(system.deployment, instance, *whole_hours(None, None, now=now))
+    show_coverage(console, coverage, now=now, program="python -m local")
 
 
 def _show_ledger(console: Console, ledger: list[Json]) -> None:

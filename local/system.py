@@ -17,11 +17,14 @@ from boto3.dynamodb.types import TypeDeserializer
 from connect_simulator import ConnectSimulator
 from local.deployment import deploy
 from local.emulator import ROOT, SERVICE_EVENTS_PATH, Clients, Emulator, LocalSystemError, direct_open
+from ops.deployment import Deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 DIRECTORY = ROOT / ".local"
+STAGE = "dev"
+"""Of the local deployment: cdk.json's default."""
 Json = dict[str, Any]
 
 # Long enough that a capture sees attachments in PROCESSING, short enough to see them settle.
@@ -61,6 +64,11 @@ class System:
     def clients(self) -> Clients:
         """AWS clients for this system."""
         return Clients(aws_url=self.aws_url, connect_url=self.connect_url)
+
+    @property
+    def deployment(self) -> Deployment:
+        """What the operator's commands work on."""
+        return Deployment(STAGE, self.clients, self.outputs)
 
     def control_connect(self, path: str, body: object = None, *, method: str | None = None) -> Any:
         """Call the simulator's control endpoint `/_simulator/<path>`: GET without a body, else POST, or a `method`.

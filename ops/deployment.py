@@ -99,3 +99,9 @@ def deployment_of(context: typer.Context) -> Deployment:
     """Return the deployment that the program's own options name; raises OpsError if there is none."""
     find: FindDeployment = context.obj
     return find()
+
+
+def program_of(context: typer.Context, deployment: Deployment) -> str:
+    """Return what a person types before a command, to be told another one."""
+    name = context.find_root().info_name or "ops"
+    return name if deployment.stage == "dev" else f"{name} --stage {deployment.stage}"

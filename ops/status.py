@@ -16,10 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from contact_references.aws.items import get_items, serialize
-from contact_references.aws.ledger import Ledger
 from contact_references.aws.worklist import Worklist, hours_due_key, recheck_key
-from contact_references.model.capture import ContactItem
-from contact_references.model.contact import ContactKey, Instance
+from contact_references.model.contact import Instance
 from contact_references.model.coverage import HOUR, Hour, floor_to_hour
 from contact_references.model.timestamps import format_time, parse_iso
 from ops.activity import (
@@ -32,8 +30,9 @@ from ops.activity import (
     read_settings,
 )
 from ops.console import JsonOption, make_console, print_json
+from ops.coverage import find_captured
 from ops.dead_letters import read_dead_letters
-from ops.deployment import Deployment, deployment_of
+from ops.deployment import Deployment, deployment_of, program_of
 from ops.judgement import (
     Alarm,
     DeadLetters,
@@ -231,19 +230,6 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
     )
 
 
-def find_captured(deployment: Deployment, hours: Sequence[Hour]) -> set[str]:
-    """Return which of the contacts that the hours' last visits found missing are captured by now."""
-    starts = {ContactKey(hour.instance_id, contact_id): hour.start for hour in hours for contact_id in hour.missing_ids}
-    if not starts:
-        return set()
-    items = Ledger(deployment.clients.dynamodb, deployment.output("TableName")).find_items(list(starts))
-    return {
-        key.contact_id
-        for key, item in items.items()
-        if isinstance(item, ContactItem) and item.contact.completion_seen and item.read_at >= starts[key]
-    }
-
-
 def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
     """Return findings as a table, the commands that help below it."""
     level = worst(findings)
@@ -287,12 +273,6 @@ def spell(command: str, program: str) -> str:
     return f"{program} {command.removeprefix('ops ')}" if command.startswith("ops ") else command
 
 
-def program_of(context: typer.Context, deployment: Deployment) -> str:
-    """Return what a person types before a command of the toolkit."""
-    name = (context.find_root().info_name or "ops").removesuffix(".py")
-    return name if deployment.stage == "dev" else f"{name} --stage {deployment.stage}"
-
-
 def as_json(findings: Sequence[Finding], facts: Facts, program: str) -> dict[str, Any]:
     """Return findings and facts as JSON can have them."""
     return {
@@ -321,6 +301,7 @@ def _plain(value: Any) -> Any:
 
 def status(
     context: typer.Context,
+    *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Between two looks, with --watch.")] = 5,
     as_document: JsonOption = False,

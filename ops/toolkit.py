@@ -2,9 +2,10 @@
 
 import typer
 
-from ops import status
+from ops import backfill, capture, coverage, status
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
-    status.register(app)
+    for part in (status, coverage, backfill, capture):
+        part.register(app)

@@ -16,10 +16,11 @@ from uuid import uuid4
 
 import pytest
 
-from local.coverage import list_instances
-from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError
-from local.reconciling import has_run, reconcile
+from local.emulator import INSTANCE_ARN, ROOT
 from local.system import Json, System
+from ops import backfill
+from ops.backfill import has_run
+from ops.errors import OpsError
 from tests.system.conftest import INSTANCE_ID, Contacts, configured, hostile_environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -111,6 +112,10 @@ def stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def reconcile(system: System, payload: Mapping[str, str] | None = None) -> Json:
+    return backfill.reconcile(system.deployment, payload)
+
+
 def run(system: System, payload: Mapping[str, str] | None = None) -> Json:
     """Reconcile, after a run that the schedule may have started."""
     deadline = time.monotonic() + 60
@@ -178,7 +183,7 @@ def test_contacts_whose_events_were_lost_are_captured_and_the_others_not_read_ag
     assert item.keys().isdisjoint({"due_key", "due_at"})
     assert system.connect_calls() - calls == len(lost) * _CALLS_A_CONTACT
     # Each instance has hours that are not over for long: of this one there was no other search.
-    assert count_searches(system) - searches <= len(list_instances(system))
+    assert count_searches(system) - searches <= len(system.deployment.instances())
 
 
 def test_three_hours_with_lost_and_repeated_events_end_complete(
@@ -259,7 +264,7 @@ def test_a_backfill_captures_a_past_period_and_again_costs_searches_only(system:
     period = {"from": "2026-06-01", "to": "2026-06-03"}
     calls, searches = system.connect_calls(), count_searches(system)
 
-    assert reconcile(system, period) == {"hours": 48 * len(list_instances(system))}
+    assert reconcile(system, period) == {"hours": 48 * len(system.deployment.instances())}
     marked = {sk: item for sk, item in hours(system).items() if sk.startswith("2026-06-0")}
     assert len(marked) == 48
     assert {(item["due_key"], counts(item)) for item in marked.values()} == {(f"BACKFILL#{INSTANCE_ID}", (0, 0, 0, 0))}
@@ -281,7 +286,7 @@ def test_a_backfill_captures_a_past_period_and_again_costs_searches_only(system:
     assert [sk for sk, item in hours(system).items() if sk in marked and "closed_at" not in item] == []
 
     calls, searches = system.connect_calls(), count_searches(system)
-    assert reconcile(system, period) == {"hours": 48 * len(list_instances(system))}
+    assert reconcile(system, period) == {"hours": 48 * len(system.deployment.instances())}
     assert run(system)["requested"] == 0
     assert system.connect_calls() == calls
     assert count_searches(system) > searches
@@ -327,7 +332,7 @@ def test_a_period_that_cannot_be_searched_is_refused_with_a_sentence_and_marks_n
     }
     before, searches = system.items(), count_searches(system)
     for sentence, period in sentences.items():
-        with pytest.raises(LocalSystemError) as caught:
+        with pytest.raises(OpsError) as caught:
             reconcile(system, period)
         assert str(caught.value).startswith(f"the reconcile function failed: {sentence}")
     assert (system.items(), count_searches(system)) == (before, searches)
@@ -361,15 +366,15 @@ def test_the_command_coverage_says_that_a_day_has_no_hours_and_names_what_it_can
     system: System, run_local: Run, is_refused: Refused, directory: Path
 ) -> None:
     run(system)
-    result = run_local("coverage", "--day", "2026-02-03", "--instance", INSTANCE_ARN)
+    result = run_local("coverage", "--from", "2026-02-03", "--to", "2026-02-04", "--instance", INSTANCE_ARN)
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
     assert "2026-02-03: no hour was opened" in text
     assert "python -m local backfill --from 2026-02-03 --to 2026-02-04" in text
 
-    assert "such as 2026-10-01" in is_refused(directory, "coverage", "--day", "yesterday", status=2)
+    assert "such as 2026-10-01" in is_refused(directory, "coverage", "--from", "yesterday", status=2)
     error = is_refused(directory, "coverage", "--instance", "arn")
-    example = f"{INSTANCE_ARN.rpartition('/')[0]}/{list_instances(system)[0]}"
+    example = f"{INSTANCE_ARN.rpartition('/')[0]}/{system.deployment.instances()[0].instance_id}"
     assert error == f"error: there is no instance arn: give one that is there, such as {example}\n"
 
 
@@ -379,14 +384,14 @@ def test_the_command_backfill_shows_hours_and_a_refused_period_fails_with_the_fu
     run(system)
     contact_id = contacts.create(_URL, DisconnectTimestamp="2026-06-11T11:30:00.000Z")
     period = ("--from", "2026-06-11T10:00Z", "--to", "2026-06-11T14:00Z", "--instance", INSTANCE_ARN)
-    result = run_local("backfill", *period)
+    result = run_local("backfill", "--yes", *period)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "4 hours visited, 1 contacts asked for." in result.stdout
     assert "3 hours are closed." in result.stdout
     assert "1 are open: 1 contacts were missing in them, 1 of which are captured by now." in result.stdout
     assert is_captured(contacts, contact_id)
     bring_forward(system)
-    result = run_local("backfill", *period)
+    result = run_local("backfill", "--yes", *period)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "4 hours visited, 0 contacts asked for." in result.stdout
     assert "4 hours are closed." in result.stdout
@@ -404,7 +409,7 @@ def test_a_backfill_that_is_interrupted_goes_on_with_the_next_one(
     contact_id = contacts.create(_URL, DisconnectTimestamp="2026-06-21T11:30:00.000Z")
     complete_unheard(system, contact_id)
     period = ("--from", "2026-06-21", "--to", "2026-06-23")
-    command = [sys.executable, "-m", "local", "--directory", str(directory), "backfill", *period]
+    command = [sys.executable, "-m", "local", "--directory", str(directory), "backfill", "--yes", *period]
     hold_lease(system, until="2100-01-01T00:00:00.000Z")  # so that the command is not through before it is interrupted
     with subprocess.Popen(
         command, cwd=ROOT, env=hostile_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -417,9 +422,9 @@ def test_a_backfill_that_is_interrupted_goes_on_with_the_next_one(
     assert "stay due" in output
     assert "Traceback" not in errors
 
-    result = run_local("backfill", *period)
+    result = run_local("backfill", "--yes", *period)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{48 * len(list_instances(system))} hours visited" in result.stdout
+    assert f"{48 * len(system.deployment.instances())} hours visited" in result.stdout
     assert is_captured(contacts, contact_id)
 
 
@@ -432,7 +437,7 @@ def test_an_instance_whose_search_is_refused_hinders_no_other_and_makes_the_run_
     complete_unheard(system, missing)
     system.control_connect("faults", {"operation": "SearchContacts", "kind": "access_denied", "instance": refusing})
 
-    with pytest.raises(LocalSystemError, match="AccessDenied"):
+    with pytest.raises(OpsError, match="AccessDenied"):
         run(system)
 
     assert system.wait_until_drained(60)

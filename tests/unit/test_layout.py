@@ -128,3 +128,12 @@ def test_each_part_of_the_package_says_what_it_is_and_does_nothing_when_it_is_im
     [only] = ast.parse((PACKAGE / name / "__init__.py").read_text()).body
     assert isinstance(only, ast.Expr)
     assert isinstance(only.value, ast.Constant)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ops").glob("*.py")), ids=lambda path: path.stem)
+def test_the_operator_s_commands_use_the_package_but_neither_handlers_nor_what_is_not_deployed(path: Path) -> None:
+    names = set(imports(path.read_text()))
+    roots = {name.split(".")[0] for name in names}
+    assert roots.isdisjoint({*FUNCTIONS, "infra", "local", "benchmarks", "connect_simulator", "tests"})
+    assert not {name for name in names if name.split(".")[-1] == "handler"}
+    assert read_from_environment(path.read_text()) == []
