@@ -71,8 +71,9 @@ class Clients:
 
     @cached_property
     def s3(self) -> "S3Client":
-        """The lake."""
-        return self._session.client("s3", endpoint_url=self._aws_url, config=self._config())
+        """The lake, and where Connect puts files; links are signed as S3 wants it for what KMS encrypts."""
+        config = self._config(signature_version="s3v4")
+        return self._session.client("s3", endpoint_url=self._aws_url, config=config)
 
     @cached_property
     def sns(self) -> "SNSClient":

@@ -2,6 +2,10 @@
 
 import typer
 
+from ops import contacts, dead_letters
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
+    contacts.register(app)
+    dead_letters.register(app)
