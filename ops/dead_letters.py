@@ -43,7 +43,7 @@ _SHOWN = frozenset(
 _SHOWN_WITHIN = frozenset(
     "detail agentInfo queueInfo contactLens conversationalAnalytics configuration".lower().split()
 )
-"""Members of a contact event and of a capture request that say nothing of a person, and those they are in: lower case."""
+"""What says nothing of a person in a contact event or a capture request, and the members it is in: in lower case."""
 
 
 @dataclass(frozen=True)
