@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -100,9 +100,17 @@ def find_contact(deployment: Deployment, contact_id: str, *, instance: str | Non
 
 
 def find_value(
-    deployment: Deployment, reference_type: str, value: str, *, limit: int | None, after: str | None = None
+    deployment: Deployment,
+    reference_type: str,
+    value: str,
+    *,
+    limit: int | None,
+    after: str | None = None,
+    on_progress: Callable[[int], object] = lambda _: None,
 ) -> Matches:
     """Return the references of a type that have a value, in any spelling of it: up to `limit`, or all.
+
+    `on_progress` is told how many are found so far.
 
     Raises:
         OpsError: there is no such type, the value is empty, or `after` is not from an answer for this value.
@@ -117,16 +125,14 @@ def find_value(
     following = _read_place(after, value_key(reference_type, canonical_value)) if after is not None else None
     reader = Reader(Ledger(deployment.clients.dynamodb, deployment.output("TableName")))
     found: list[Match] = []
-    with make_progress(make_console(stderr=True)) as progress:
-        task = progress.add_task("Looking the value up", total=limit)
-        while limit is None or len(found) < limit:
-            size = _MOST_PER_PAGE if limit is None else min(_MOST_PER_PAGE, limit - len(found))
-            page = reader.contacts_with(reference_type, value, limit=size, after=following)
-            found += page.matches
-            progress.update(task, completed=len(found))
-            following = page.following
-            if following is None:
-                break
+    while limit is None or len(found) < limit:
+        size = _MOST_PER_PAGE if limit is None else min(_MOST_PER_PAGE, limit - len(found))
+        page = reader.contacts_with(reference_type, value, limit=size, after=following)
+        found += page.matches
+        following = page.following
+        on_progress(len(found))
+        if following is None:
+            break
     return Matches(tuple(found), _write_place(following) if following else None)
 
 
@@ -382,7 +388,8 @@ def _references_table(rows: Iterable[tuple[int, Reference]]) -> Table:
 
 def _cells(reference: Reference) -> list[Text]:
     """Return a reference's type, name, value and status; a signature in it is left out, since it is for nobody."""
-    value = reference.unsigned().reference_value or reference.raw or reference.arn or ""
+    file = f"file {reference.arn.rpartition('/')[2]}" if reference.arn else ""
+    value = reference.unsigned().reference_value or reference.raw or file
     status = ", ".join(filter(None, (reference.status, "" if reference.is_valid else "not valid")))
     texts = (reference.reference_type, reference.reference_name or "", value, status)
     return [Text(make_visible(text)) for text in texts]
@@ -391,8 +398,9 @@ def _cells(reference: Reference) -> list[Text]:
 def _print_matches(matches: Matches) -> None:
     console = make_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("completed at", no_wrap=True)
-    for name in ("contact", "name", "value", "status"):
+    for name in ("completed at", "contact"):
+        table.add_column(name, no_wrap=True)
+    for name in ("name", "value", "status"):
         table.add_column(name, overflow="fold")
     for match in matches.found:
         completed_at = match.contact.completed_at
@@ -438,7 +446,19 @@ def find(
 ) -> None:
     """Find the contacts that have a reference of this value, those that completed last first."""
     deployment = deployment_of(context)
-    matches = find_value(deployment, reference_type, value, limit=None if is_all else limit, after=after)
+    if is_all:
+        with make_progress(make_console(stderr=True)) as progress:
+            task = progress.add_task("Looking the value up", total=None)
+            matches = find_value(
+                deployment,
+                reference_type,
+                value,
+                limit=None,
+                after=after,
+                on_progress=lambda count: progress.update(task, completed=count),
+            )
+    else:
+        matches = find_value(deployment, reference_type, value, limit=limit, after=after)
     if as_json:
         print_json({"matches": [match_json(match) for match in matches.found], "after": matches.after})
     else:

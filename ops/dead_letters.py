@@ -344,14 +344,9 @@ def list_(
     if not found.total:
         console.print("There are no dead letters.")
         return
-    _print_groups(groups)
-    table = _table("message id", "sent at", "error", "contact", "origin")
-    for letter in found.letters:
-        origin = (letter.origin or "").rpartition(":")[2]
-        row = (letter.message_id, f"{format_time(letter.sent_at)[:19]}Z", letter.error, letter.contact_id or "", origin)
-        table.add_row(*(Text(make_visible(text)) for text in row))
+    console.print(_groups_table(groups, found.letters))
     console.print()
-    console.print(table)
+    console.print(_letters_table(groups, found.letters))
     if found.total > len(found.letters):
         make_console(stderr=True).print(
             f"{len(found.letters)} of about {found.total}: the others are being read, or beyond --limit."
@@ -379,12 +374,13 @@ def show(
     console = make_console()
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
     for name, value in {**letter_json(letter), **letter.attributes}.items():
         if value:
             grid.add_row(name.replace("_", " ") if name.islower() else name, Text(make_visible(str(value))))
     console.print(grid)
     console.print()
-    console.print(Text(json.dumps(body, indent=2, ensure_ascii=True)))
+    console.print(Text(json.dumps(body, indent=2, ensure_ascii=True)), soft_wrap=True)
 
 
 @app.command(epilog="Example: dead-letters redrive --error ForeignContact, or all of them: dead-letters redrive")
@@ -439,23 +435,33 @@ def _print_redriven(redriven: Redriven, *, as_json: bool) -> None:
     if as_json:
         print_json({"moved": redriven.moved, "left": redriven.left})
     else:
-        make_console().print(f"{redriven.moved} moved to the queue, {redriven.left} dead letters left.")
+        make_console().print(f"{redriven.moved} moved to the queue; there are {redriven.left} dead letters now.")
 
 
-def _print_groups(groups: Sequence[tuple[str, str, int]]) -> None:
+def _groups_table(groups: Sequence[tuple[str, str, int]], letters: Sequence[DeadLetter]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("count", justify="right")
-    table.add_column("error")
-    table.add_column("reason", overflow="fold")
-    for error, reason, count in groups:
-        table.add_row(str(count), Text(make_visible(error)), Text(make_visible(reason)))
-    make_console().print(table)
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
+    for name in ("#", "count"):
+        table.add_column(name, justify="right")
+    table.add_column("error", no_wrap=True)
+    for name in ("reason", "origin"):
         table.add_column(name, overflow="fold")
+    for number, (error, reason, count) in enumerate(groups, 1):
+        origins = {letter.origin or "" for letter in letters if (letter.error, letter.reason) == (error, reason)}
+        names = "\n".join(sorted(make_visible(origin.rpartition(":")[2]) for origin in origins))
+        table.add_row(str(number), str(count), Text(make_visible(error)), Text(make_visible(reason)), Text(names))
+    return table
+
+
+def _letters_table(groups: Sequence[tuple[str, str, int]], letters: Sequence[DeadLetter]) -> Table:
+    """Return single dead letters, each with its group's number: with its words, no id would fit a line."""
+    numbers = {(error, reason): number for number, (error, reason, _) in enumerate(groups, 1)}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("#", justify="right")
+    for name in ("message id", "sent at", "contact"):
+        table.add_column(name, no_wrap=True)
+    for letter in letters:
+        row = (letter.message_id, f"{format_time(letter.sent_at)[:19]}Z", letter.contact_id or "")
+        table.add_row(str(numbers[letter.error, letter.reason]), *(Text(make_visible(text)) for text in row))
     return table
 
 

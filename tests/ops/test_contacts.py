@@ -246,6 +246,12 @@ def test_a_long_answer_comes_in_pages_or_at_once(system: System, run: Run) -> No
     assert [match["contact_id"] for match in everything["matches"]] == ids
 
 
+def test_a_value_that_begins_with_a_dash_is_no_option(system: System, run: Run) -> None:
+    capture(system, "a", {"Number": {"Name": "balance", "Value": "-5.00"}})
+    [match] = json.loads(run("find", "--json", "NUMBER", "--", "-5"))["matches"]
+    assert match["number_value"] == "-5"
+
+
 def test_a_value_that_no_contact_has_is_told(run: Run) -> None:
     assert run("find", "EMAIL", "nobody@example.com") == "No captured contact has this value.\n"
 

@@ -277,14 +277,14 @@ def test_all_dead_letters_are_moved_by_sqs_itself(
     moves.tasks = [{"Status": "COMPLETED", "StartedTimestamp": 1, "ApproximateNumberOfMessagesMoved": 99}]
     assert run("redrive", "--yes", reads_json=True) == {"moved": 2, "left": 0}
     assert bodies(sqs, outputs["QueueUrl"]) == sorted([VOICE, CHAT])
-    assert run("redrive", "--yes") == "0 moved to the queue, 0 dead letters left.\n"
+    assert run("redrive", "--yes") == "0 moved to the queue; there are 0 dead letters now.\n"
     assert len(moves.tasks) == 2, "nothing is asked for where there is nothing"
 
 
 def test_a_move_that_is_under_way_is_followed(run: Run, moves: MoveTasks, bury: Callable[..., None]) -> None:
     bury(VOICE, FOREIGN)
     moves.begin()
-    assert run("redrive", "--yes") == "1 moved to the queue, 0 dead letters left.\n"
+    assert run("redrive", "--yes") == "1 moved to the queue; there are 0 dead letters now.\n"
     assert len(moves.tasks) == 1
 
 
@@ -404,6 +404,7 @@ def test_what_fails_again_at_once_does_not_go_round_and_round(
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_nothing_is_moved_without_an_answer(
+    *,
     sqs: Any,
     outputs: dict[str, str],
     run: Run,
