@@ -65,14 +65,6 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
-class DeadLetters:
-    """Dead letters that were read, the oldest first, and how many there are about in all."""
-
-    letters: tuple[DeadLetter, ...]
-    total: int
-
-
-@dataclass(frozen=True)
 class Redriven:
     """What a redrive did: how many messages went back to the queue, how many dead letters are left, about."""
 
@@ -80,8 +72,15 @@ class Redriven:
     left: int
 
 
-def read_dead_letters(deployment: Deployment, limit: int = MOST_READ) -> DeadLetters:
-    """Read up to `limit` dead letters, which stay, and are given back at once; those that another reads are missing.
+def count_dead_letters(deployment: Deployment) -> int:
+    """Return about how many dead letters there are, those included that somebody is reading."""
+    return _Queue(deployment, "DeadLetterQueueUrl").count()
+
+
+def read_dead_letters(deployment: Deployment, limit: int = MOST_READ) -> list[DeadLetter]:
+    """Read up to `limit` dead letters, the oldest first; they stay, and are given back at once.
+
+    Those that somebody else is reading are missing; then it takes a second longer.
 
     Raises ClientError or BotoCoreError.
     """
@@ -98,8 +97,7 @@ def read_dead_letters(deployment: Deployment, limit: int = MOST_READ) -> DeadLet
                 break
     finally:
         queue.give_back(messages.values())
-    letters = sorted(map(_read_message, messages.values()), key=lambda letter: (letter.sent_at, letter.message_id))
-    return DeadLetters(tuple(letters), max(total, len(letters)))
+    return sorted(map(_read_message, messages.values()), key=lambda letter: (letter.sent_at, letter.message_id))
 
 
 def redrive_all(
@@ -131,7 +129,7 @@ def redrive_all(
         on_progress(moved, max(moved, int(move.get("ApproximateNumberOfMessagesToMove", 0))))
         status = move.get("Status")
         if status == "COMPLETED":
-            return Redriven(moved, _Queue(deployment, "DeadLetterQueueUrl").count())
+            return Redriven(moved, count_dead_letters(deployment))
         if status not in {"RUNNING", "CANCELLING"}:
             raise OpsError(
                 f"SQS stopped after {moved} messages, {status}: {move.get('FailureReason', 'no reason given')}; the "
@@ -334,22 +332,24 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, first how many have which error, then each."""
-    found = read_dead_letters(deployment_of(context), limit)
-    groups = group_letters(found.letters)
+    deployment = deployment_of(context)
+    letters = read_dead_letters(deployment, limit)
+    total = max(count_dead_letters(deployment), len(letters))
+    groups = group_letters(letters)
     if as_json:
         counts = [{"error": error, "reason": reason, "count": count} for error, reason, count in groups]
-        print_json({"total": found.total, "groups": counts, "dead_letters": list(map(letter_json, found.letters))})
+        print_json({"total": total, "groups": counts, "dead_letters": list(map(letter_json, letters))})
         return
     console = make_console()
-    if not found.total:
+    if not total:
         console.print("There are no dead letters.")
         return
-    console.print(_groups_table(groups, found.letters))
+    console.print(_groups_table(groups, letters))
     console.print()
-    console.print(_letters_table(groups, found.letters))
-    if found.total > len(found.letters):
+    console.print(_letters_table(groups, letters))
+    if total > len(letters):
         make_console(stderr=True).print(
-            f"{len(found.letters)} of about {found.total}: the others are being read, or beyond --limit."
+            f"{len(letters)} of about {total}: the others are being read elsewhere, or beyond --limit."
         )
 
 
@@ -360,11 +360,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a dead letter: its attributes, and its body without what may be personal data."""
-    found = read_dead_letters(deployment_of(context))
-    letter = next((letter for letter in found.letters if letter.message_id == message_id), None)
+    letters = read_dead_letters(deployment_of(context))
+    letter = next((letter for letter in letters if letter.message_id == message_id), None)
     if letter is None:
         raise OpsError(
-            f"none of the {len(found.letters)} dead letters that could be read has this id: `dead-letters list` prints "
+            f"none of the {len(letters)} dead letters that could be read has this id: `dead-letters list` prints "
             "their ids, which change when they are redriven"
         )
     body = masked_body(letter)
@@ -394,7 +394,7 @@ def redrive(
 ) -> None:
     """Put dead letters back on the queue, once what they failed of is mended; those that fail again come back."""
     deployment = deployment_of(context)
-    total = _Queue(deployment, "DeadLetterQueueUrl").count()
+    total = count_dead_letters(deployment)
     if not total:
         _print_redriven(Redriven(0, 0), as_json=as_json)
         return

@@ -211,7 +211,7 @@ def test_what_sqs_moved_itself_has_that_for_its_error_whatever_it_was_before(
         return answer
 
     monkeypatch.setattr(sqs, "receive_message", receive_moved)
-    [letter] = read_dead_letters(deployment).letters
+    [letter] = read_dead_letters(deployment)
     assert (letter.error, letter.origin) == ("TooManyReceives", deployment.output("QueueArn"))
 
 
@@ -225,7 +225,7 @@ def test_reading_gives_dead_letters_back_at_once(
 ) -> None:
     for _ in range(23):
         bury(VOICE, FOREIGN)
-    assert len(read_dead_letters(deployment, 12).letters) == 12
+    assert len(read_dead_letters(deployment, 12)) == 12
     assert len(run("list", reads_json=True)["dead_letters"]) == 23
     assert len(run("list", "--limit", "3", reads_json=True)["dead_letters"]) == 3
     assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 23
