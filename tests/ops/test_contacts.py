@@ -9,7 +9,6 @@ from typing import Any
 import boto3
 import pytest
 import typer
-from botocore.config import Config
 from moto import mock_aws
 from moto.core.models import botocore_stubber
 
@@ -18,15 +17,22 @@ from contact_references.model.reference import KNOWN_TYPES
 from local.in_memory.connect import Member
 from ops import contacts
 from ops.__main__ import main
+from ops.clients import Clients
 from ops.deployment import Deployment
 from tests.connect_simulator.conftest import UNLIMITED, seed
-from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID, NOON, System, completion, make_client, make_system
+from tests.unit.conftest import CREDENTIALS, INSTANCE_ARN, INSTANCE_ID, NOON, System, completion, make_system
 
 OTHER_ID = "99999999-1234-1234-1234-123456789012"
 OTHER_ARN = INSTANCE_ARN.replace(INSTANCE_ID, OTHER_ID)
 BUCKET = "amazon-connect-example"
 JANE: Member = {"Email": {"Name": "reply to", "Value": "Jane@Example.com"}}
 Run = Callable[..., Any]
+
+
+def make_session(**others: str) -> boto3.Session:
+    make: Any = boto3.Session
+    session: boto3.Session = make(**CREDENTIALS | others)
+    return session
 
 
 def file(name: str, member: str = "Attachment", **content: str) -> Member:
@@ -47,20 +53,14 @@ def simulator() -> Iterator[ConnectSimulator]:
 @pytest.fixture
 def s3() -> Iterator[Any]:
     with mock_aws():
-        client = make_client("s3", Config(signature_version="s3v4"))  # as ops.clients makes it
+        client = Clients(make_session()).s3
         client.create_bucket(Bucket=BUCKET)
         yield client
 
 
 @pytest.fixture
 def deployment(system: System, simulator: ConnectSimulator, s3: Any) -> Deployment:
-    connect: Any = boto3.client(
-        "connect",
-        endpoint_url=simulator.url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the simulator takes any
-    )
+    connect: Any = Clients(make_session(), aws_url=simulator.url, connect_url=simulator.url).connect
     connect.meta.events.unregister("before-send", botocore_stubber)  # moto answers S3 alone
     # moto's functions need a role and an archive; all that is asked of one here is its environment.
     configuration = {"Environment": {"Variables": {"INSTANCE_ARNS": f"{INSTANCE_ARN},{OTHER_ARN}"}}}
@@ -332,6 +332,12 @@ def test_an_analysis_is_opened_where_it_lies(system: System, simulator: ConnectS
     assert "/Analysis/1.json?X-Amz-Algorithm=" in link
     assert "old" not in link
     assert simulator.statistics()["operations"]["GetAttachedFile"]["calls"] == 0
+
+
+def test_a_link_is_to_the_region_s_own_address() -> None:
+    s3 = Clients(make_session(region_name="eu-west-1")).s3
+    link = s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "a"})
+    assert link.startswith(f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
 
 
 def test_a_file_that_is_not_there_is_told(system: System, simulator: ConnectSimulator, run: Run) -> None:
