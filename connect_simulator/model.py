@@ -93,7 +93,8 @@ def parse_request(operation: OperationModel, labels: Mapping[str, str], query: s
     Members the model does not have are ignored, as the service ignores them; JSON null is an absent member.
 
     Raises:
-        ServiceError: SerializationException for a body that is no JSON object, else InvalidParameterException.
+        ServiceError: SerializationException for a body that is no JSON object, else InvalidParameterException, or
+            InvalidRequestException of an operation whose model does not have that error.
     """
     shape = operation.input_shape
     if not isinstance(shape, StructureShape):
@@ -121,8 +122,17 @@ def parse_request(operation: OperationModel, labels: Mapping[str, str], query: s
                 value = content.get(key)
         if value is not None:
             parameters[name] = value
-    validate(shape, parameters, "")
+    _validate_parameters(operation, shape, parameters)
     return parameters
+
+
+def _validate_parameters(operation: OperationModel, shape: StructureShape, parameters: Mapping[str, object]) -> None:
+    try:
+        validate(shape, parameters, "")
+    except ServiceError as error:
+        if error.code in {refusal.name for refusal in operation.error_shapes}:
+            raise
+        raise ServiceError("InvalidRequestException", error.message) from error
 
 
 def validate(shape: Shape, value: object, name: str) -> None:

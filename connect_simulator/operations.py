@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from connect_simulator.contacts import LIFE, Contact, Reference, make_reference, parse_contact
 from connect_simulator.events import contact_event
+from connect_simulator.files import describe_file
 from connect_simulator.model import ServiceError, reference_members
 from connect_simulator.search import MOST_RESULTS, SearchFlaws, search, summarize
 
@@ -49,6 +50,7 @@ class ContactCenter:
             "StopContact": self._stop_contact,
             "DescribeContact": lambda parameters: {"Contact": self._find(parameters).describe()},
             "ListContactReferences": self._list_references,
+            "GetAttachedFile": self._get_attached_file,
             "SearchContacts": self._search_contacts,
             "ListInstances": self._list_instances,
         }
@@ -255,6 +257,27 @@ class ContactCenter:
             "ReferenceSummaryList": [reference.summary(now) for reference in shown[start:end]],
             "NextToken": str(end) if end < len(shown) else None,
         }
+
+    def _get_attached_file(self, parameters: Parameters) -> dict[str, Any]:
+        """Describe a file of a contact, with a link to it once it is approved, a new one each time.
+
+        The reference names cases, emails and tasks as what files belong to: a contact of another channel is refused.
+        """
+        instance_arn = self._instance(parameters)
+        resource_arn = parameters["AssociatedResourceArn"]
+        if not re.fullmatch(r"arn:[\w-]+:[\w-]+:[\w-]*:[0-9]*:.+", resource_arn):
+            raise _refused("AssociatedResourceArn must be a valid ARN, such as a contact's")
+        contact = next((contact for contact in self._contacts.values() if contact.arn == resource_arn), None)
+        if contact is None or contact.instance_arn != instance_arn:
+            raise ServiceError("ResourceNotFoundException", f"no AssociatedResourceArn of a contact in {instance_arn}")
+        if contact.channel not in {"EMAIL", "TASK"}:
+            raise _refused(f"files of a {contact.channel} contact can't be had, only those of EMAIL and TASK contacts")
+        now = self._clock()
+        for reference in contact.references:
+            file = describe_file(reference.summary(now), contact, now, parameters.get("UrlExpiryInSeconds", 300))
+            if file is not None and file["FileId"] == parameters["FileId"]:
+                return file
+        raise ServiceError("ResourceNotFoundException", f"no file {parameters['FileId']} of contact {contact.id}")
 
     def _search_contacts(self, parameters: Parameters) -> dict[str, Any]:
         instance_arn = self._instance(parameters)

@@ -7,8 +7,9 @@ def default_quotas() -> dict[str, float]:
     """Return requests a second for the account and Region, by operation: a public listing of Service Quotas' defaults.
 
     Codes: ListContactReferences L-6840C932, UpdateContact L-40C15531, DescribeContact L-371095B8, StopContact
-    L-650BD10F, StartTaskContact L-E704D621, ListInstances L-98C95556. None was found for CreateContact: it has the
-    default of the API, 2; and none for SearchContacts, whose 0.5 (burst 1) others report.
+    L-650BD10F, StartTaskContact L-E704D621, ListInstances L-98C95556. None was found for CreateContact and
+    GetAttachedFile: they have the default of the API, 2; and none for SearchContacts, whose 0.5 (burst 1) others
+    report.
     """
     return {
         "StartTaskContact": 2.0,
@@ -17,6 +18,7 @@ def default_quotas() -> dict[str, float]:
         "StopContact": 10.0,
         "DescribeContact": 10.0,
         "ListContactReferences": 10.0,
+        "GetAttachedFile": 2.0,
         "SearchContacts": 0.5,
         "ListInstances": 2.0,
     }

@@ -71,8 +71,10 @@ class Clients:
 
     @cached_property
     def s3(self) -> "S3Client":
-        """The lake."""
-        return self._session.client("s3", endpoint_url=self._aws_url, config=self._config())
+        """The lake, and where Connect puts files."""
+        # Links that S3 takes: signed as it wants it for what KMS encrypts, and to the Region's own address.
+        config = self._config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+        return self._session.client("s3", endpoint_url=self._aws_url, config=config)
 
     @cached_property
     def sns(self) -> "SNSClient":

@@ -32,3 +32,14 @@ def make_progress(console: Console) -> Progress:
     """Return a progress display; it goes to standard error, so that standard output holds the result alone."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=console)
+
+
+def make_visible(text: str) -> str:
+    r"""Write what a terminal would act on, or not show, as escapes: control characters, those that turn text around.
+
+    >>> make_visible("a\u202eb\x1b[31m\n")
+    'a\\u202eb\\x1b[31m\\n'
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

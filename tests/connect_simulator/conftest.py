@@ -33,6 +33,7 @@ UNLIMITED = dict.fromkeys(
         "StopContact",
         "DescribeContact",
         "ListContactReferences",
+        "GetAttachedFile",
         "SearchContacts",
         "ListInstances",
     ],

@@ -1,0 +1,419 @@
+"""Dead letters from the command line, on moto: why they are there, and their way back."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from contact_references.aws.capture_queue import CaptureQueue, Message
+from contact_references.model.errors import PermanentError
+from ops import dead_letters
+from ops.__main__ import main
+from ops.dead_letters import read_dead_letters, redrive_some
+from ops.deployment import Deployment
+from tests.unit.conftest import make_client
+
+EVENTS = Path(__file__).parents[2] / "events"
+VOICE, CHAT = ((EVENTS / f"completed-{name}.json").read_text() for name in ("voice", "chat"))
+VOICE_ID = "10000000-0000-4000-8000-000000000001"
+FOREIGN = PermanentError("ForeignContact", "the instance is of another account or Region")
+INVALID = PermanentError("InvalidEvent", "detail.eventType is missing")
+Run = Callable[..., Any]
+
+
+class MoveTasks:
+    """SQS's move tasks, which moto lacks: strict about what is asked, and slow enough to be followed."""
+
+    def __init__(self, sqs: Any, outputs: dict[str, str]) -> None:
+        self._sqs, self._outputs = sqs, outputs
+        self.tasks: list[dict[str, Any]] = []
+        self.fails_after: int | None = None
+        self.is_listed_late = False
+        for name, answer in (("Start", self._start), ("List", self._list)):
+            event = f"before-call.sqs.{name}MessageMoveTask{'s' if name == 'List' else ''}"
+            sqs.meta.events.register(event, answer)
+
+    def begin(self) -> dict[str, Any]:
+        total = read_count(self._sqs, self._outputs["DeadLetterQueueUrl"])
+        task = {
+            "Status": "RUNNING",
+            "SourceArn": self._outputs["DeadLetterQueueArn"],
+            "DestinationArn": self._outputs["QueueArn"],
+            "ApproximateNumberOfMessagesMoved": 0,
+            "ApproximateNumberOfMessagesToMove": total,
+            "StartedTimestamp": 1_772_443_800_000 + len(self.tasks),
+        }
+        self.tasks.insert(0, task)
+        return task
+
+    def _start(self, params: dict[str, Any], **_: object) -> Any:
+        asked = json.loads(params["body"])
+        assert asked == {
+            "SourceArn": self._outputs["DeadLetterQueueArn"],
+            "DestinationArn": self._outputs["QueueArn"],
+        }
+        assert not any(task["Status"] == "RUNNING" for task in self.tasks), "one at a time"
+        self.begin()
+        return SimpleNamespace(status_code=200), {"TaskHandle": "task"}
+
+    def _list(self, params: dict[str, Any], **_: object) -> Any:
+        assert json.loads(params["body"]) == {"SourceArn": self._outputs["DeadLetterQueueArn"]}
+        listed = self.tasks
+        if self.is_listed_late and listed:
+            self.is_listed_late, listed = False, listed[1:]
+        elif listed and listed[0]["Status"] == "RUNNING":
+            self._go_on(listed[0])
+        return SimpleNamespace(status_code=200), {"Results": [dict(task) for task in listed[:1]]}
+
+    def _go_on(self, task: dict[str, Any]) -> None:
+        """Move a message."""
+        if task["ApproximateNumberOfMessagesMoved"] == self.fails_after:
+            task |= {"Status": "FAILED", "FailureReason": "AWS.SimpleQueueService.NonExistentQueue"}
+            return
+        source = self._outputs["DeadLetterQueueUrl"]
+        received = self._sqs.receive_message(QueueUrl=source, MaxNumberOfMessages=1)
+        for message in received.get("Messages", []):
+            self._sqs.send_message(QueueUrl=self._outputs["QueueUrl"], MessageBody=message["Body"])
+            self._sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
+            task["ApproximateNumberOfMessagesMoved"] += 1
+        if not received.get("Messages"):
+            task["Status"] = "COMPLETED"
+
+
+def read_count(sqs: Any, url: str) -> int:
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+@pytest.fixture
+def sqs() -> Iterator[Any]:
+    with mock_aws():
+        yield make_client("sqs")
+
+
+@pytest.fixture
+def outputs(sqs: Any) -> dict[str, str]:
+    names = {"Queue": "queue", "DeadLetterQueue": "dead-letters"}
+    urls = {output: sqs.create_queue(QueueName=name)["QueueUrl"] for output, name in names.items()}
+    arns = {output: f"arn:aws:sqs:us-east-1:123456789012:{name}" for output, name in names.items()}
+    return {f"{output}Url": url for output, url in urls.items()} | {f"{output}Arn": arn for output, arn in arns.items()}
+
+
+@pytest.fixture
+def deployment(sqs: Any, outputs: dict[str, str]) -> Deployment:
+    clients: Any = SimpleNamespace(sqs=sqs)
+    return Deployment("dev", clients, outputs)
+
+
+@pytest.fixture
+def moves(sqs: Any, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> MoveTasks:
+    monkeypatch.setattr(dead_letters, "_POLL_SECONDS", 0.0)
+    return MoveTasks(sqs, outputs)
+
+
+@pytest.fixture
+def run(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command: returns its standard output, or of one that ends with another status the error."""
+    app = typer.Typer()
+    dead_letters.register(app)
+
+    @app.callback()
+    def choose(context: typer.Context) -> None:
+        context.obj = lambda: deployment
+
+    def run_command(*arguments: str, status: int = 0, reads_json: bool = False) -> Any:
+        assert main(app, ["dead-letters", *arguments, *(["--json"] if reads_json else [])]) == status
+        captured = capsys.readouterr()
+        if status:
+            return " ".join(captured.err.split())
+        return json.loads(captured.out) if reads_json else captured.out
+
+    return run_command
+
+
+@pytest.fixture
+def bury(sqs: Any, outputs: dict[str, str]) -> Callable[..., None]:
+    """Put a body on the dead-letter queue as the capture function does."""
+    queue = CaptureQueue(sqs, queue_url=outputs["QueueUrl"], dead_letter_queue_url=outputs["DeadLetterQueueUrl"])
+
+    def run(body: str, error: PermanentError) -> None:
+        origin = outputs["QueueArn"]
+        queue.dead_letter(Message(message_id="m", receipt_handle="", body=body, receive_count=1, origin=origin), error)
+
+    return run
+
+
+def send(sqs: Any, url: str, body: str, **attributes: str) -> None:
+    given = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+    sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=given)
+
+
+def bodies(sqs: Any, url: str) -> list[str]:
+    found = []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [message["Body"] for message in messages]
+    return sorted(found)
+
+
+# list
+
+
+def test_dead_letters_are_listed_by_error_and_reason_then_one_by_one(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    bury(CHAT, FOREIGN)
+    bury("no JSON, jane@example.com", INVALID)
+    rule = "arn:aws:events:us-east-1:123456789012:rule/completed"
+    url = outputs["DeadLetterQueueUrl"]
+    send(sqs, url, VOICE, ERROR_CODE="NO_PERMISSIONS", ERROR_MESSAGE="not [allowed]", RULE_ARN=rule)
+    send(sqs, url, '{"detail": {"ContactId": "by hand"}}')
+    found = run("list", reads_json=True)
+    assert (found["total"], found["groups"][0]) == (5, {"error": FOREIGN.error, "reason": FOREIGN.reason, "count": 2})
+    assert {group["error"]: group["count"] for group in found["groups"]} == {
+        "ForeignContact": 2,
+        "InvalidEvent": 1,
+        "NO_PERMISSIONS": 1,
+        "Unknown": 1,
+    }
+    by_error = {letter["error"]: letter for letter in found["dead_letters"]}
+    assert by_error["NO_PERMISSIONS"]["origin"] == rule
+    assert by_error["ForeignContact"]["origin"] == outputs["QueueArn"]
+    assert [by_error[name]["contact_id"] for name in ("NO_PERMISSIONS", "InvalidEvent", "Unknown")] == [
+        VOICE_ID,
+        None,
+        "by hand",
+    ]
+    shown = run("list")
+    assert shown.index("2  ForeignContact") < shown.index("1  InvalidEvent")
+    assert "not [allowed]" in shown
+    assert "jane@example.com" not in shown
+
+
+def test_what_sqs_moved_itself_has_that_for_its_error_whatever_it_was_before(
+    sqs: Any, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(sqs, deployment.output("DeadLetterQueueUrl"), VOICE, error="ForeignContact", reason="before")
+    receive = sqs.receive_message
+
+    def receive_moved(**asked: Any) -> Any:  # moto does not say from where it moved a message
+        answer = receive(**asked)
+        for message in answer.get("Messages", []):
+            message["Attributes"]["DeadLetterQueueSourceArn"] = deployment.output("QueueArn")
+        return answer
+
+    monkeypatch.setattr(sqs, "receive_message", receive_moved)
+    [letter] = read_dead_letters(deployment)
+    assert (letter.error, letter.origin) == ("TooManyReceives", deployment.output("QueueArn"))
+
+
+def test_an_empty_queue_is_told(run: Run) -> None:
+    assert run("list") == "There are no dead letters.\n"
+    assert run("list", reads_json=True) == {"total": 0, "groups": [], "dead_letters": []}
+
+
+def test_reading_gives_dead_letters_back_at_once(
+    sqs: Any, outputs: dict[str, str], run: Run, deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    for _ in range(23):
+        bury(VOICE, FOREIGN)
+    assert len(read_dead_letters(deployment, 12)) == 12
+    assert len(run("list", reads_json=True)["dead_letters"]) == 23
+    assert len(run("list", "--limit", "3", reads_json=True)["dead_letters"]) == 3
+    assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 23
+
+
+# show
+
+
+def test_a_dead_letter_is_shown_without_what_may_be_a_person_s(run: Run, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    shown = run("show", letter["message_id"], reads_json=True)
+    assert shown["attributes"]["reason"] == FOREIGN.reason
+    detail = shown["body"]["detail"]
+    assert (detail["contactId"], detail["eventType"], detail["queueInfo"]["queueType"]) == (
+        VOICE_ID,
+        "COMPLETED",
+        "STANDARD",
+    )
+    assert set(detail["tags"].values()) == {"***"}
+    text = run("show", letter["message_id"])
+    assert VOICE_ID in text
+    assert "Billing" not in text
+    assert "+12065550100" not in text
+
+
+def test_a_body_that_is_no_json_is_not_shown(run: Run, bury: Callable[..., None]) -> None:
+    bury("jane@example.com", INVALID)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    assert run("show", letter["message_id"], reads_json=True)["body"] == "16 characters that are no JSON"
+
+
+def test_a_dead_letter_that_is_not_there_is_told(run: Run, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    assert run("show", "none", status=1) == (
+        "error: none of the 1 dead letters that could be read has this id: `dead-letters list` prints their ids, which "
+        "change when they are redriven"
+    )
+
+
+# redrive
+
+
+def test_all_dead_letters_are_moved_by_sqs_itself(
+    sqs: Any, outputs: dict[str, str], run: Run, moves: MoveTasks, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    bury(CHAT, INVALID)
+    moves.tasks = [{"Status": "COMPLETED", "StartedTimestamp": 1, "ApproximateNumberOfMessagesMoved": 99}]
+    assert run("redrive", "--yes", reads_json=True) == {"moved": 2, "left": 0}
+    assert bodies(sqs, outputs["QueueUrl"]) == sorted([VOICE, CHAT])
+    assert run("redrive", "--yes") == "0 moved to the queue; there are 0 dead letters now.\n"
+    assert len(moves.tasks) == 2, "nothing is asked for where there is nothing"
+
+
+def test_a_move_that_is_under_way_is_followed(run: Run, moves: MoveTasks, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    moves.begin()
+    assert run("redrive", "--yes") == "1 moved to the queue; there are 0 dead letters now.\n"
+    assert len(moves.tasks) == 1
+
+
+def test_a_move_that_is_listed_late_is_waited_for(
+    sqs: Any, run: Run, moves: MoveTasks, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    sqs.meta.events.register_first(
+        "before-call.sqs.StartMessageMoveTask", lambda **_: setattr(moves, "is_listed_late", True)
+    )
+    assert run("redrive", "--yes", reads_json=True) == {"moved": 1, "left": 0}
+
+
+def test_a_move_that_failed_is_told(run: Run, moves: MoveTasks, bury: Callable[..., None]) -> None:
+    for _ in range(2):
+        bury(VOICE, FOREIGN)
+    moves.fails_after = 1
+    assert run("redrive", "--yes", status=1).endswith(
+        "error: SQS stopped after 1 messages, FAILED: AWS.SimpleQueueService.NonExistentQueue; the others are dead "
+        "letters still: run it again"
+    )
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("--error", "ForeignContact"),
+        ("--reason", FOREIGN.reason),
+        ("--error", FOREIGN.error, "--reason", FOREIGN.reason),
+    ],
+)
+def test_those_of_one_error_or_reason_are_moved_and_the_others_stay(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None], chosen: tuple[str, ...]
+) -> None:
+    for _ in range(12):
+        bury(VOICE, FOREIGN)
+        bury(CHAT, INVALID)
+    assert run("redrive", *chosen, "--yes", reads_json=True) == {"moved": 12, "left": 12}
+    assert run("redrive", *chosen, "--yes", reads_json=True) == {"moved": 0, "left": 12}, "a second run is safe"
+    assert bodies(sqs, outputs["QueueUrl"]) == [VOICE] * 12
+    assert bodies(sqs, outputs["DeadLetterQueueUrl"]) == [CHAT] * 12
+
+
+def test_where_sqs_has_no_move_task_they_are_moved_one_by_one(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    answer = {"Error": {"Code": "InvalidAction", "Message": "The action is not valid for this endpoint."}}
+    sqs.meta.events.register(
+        "before-call.sqs.*",
+        lambda model, **_: (SimpleNamespace(status_code=400), answer) if "MoveTask" in model.name else None,
+    )
+    bury(VOICE, FOREIGN)
+    bury(CHAT, INVALID)
+    assert run("redrive", "--yes", reads_json=True) == {"moved": 2, "left": 0}
+    assert bodies(sqs, outputs["QueueUrl"]) == sorted([VOICE, CHAT])
+
+
+def test_a_refused_move_is_not_taken_for_one_that_there_is_not(sqs: Any, run: Run, bury: Callable[..., None]) -> None:
+    answer = {"Error": {"Code": "AccessDenied", "Message": "no"}}
+    for operation in ("StartMessageMoveTask", "ListMessageMoveTasks"):
+        sqs.meta.events.register(f"before-call.sqs.{operation}", lambda **_: (SimpleNamespace(status_code=403), answer))
+    bury(VOICE, FOREIGN)
+    assert "ListMessageMoveTasks is denied" in run("redrive", "--yes", status=1)
+
+
+def test_attributes_go_along(sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    run("redrive", "--error", "ForeignContact", "--yes")
+    [message] = sqs.receive_message(QueueUrl=outputs["QueueUrl"], MessageAttributeNames=["All"])["Messages"]
+    assert message["MessageAttributes"]["error"] == {"DataType": "String", "StringValue": "ForeignContact"}
+
+
+@pytest.mark.parametrize("operation", ["send_message", "delete_message"])
+def test_none_is_lost_when_it_is_cut_off(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None], operation: str
+) -> None:
+    for _ in range(3):
+        bury(VOICE, FOREIGN)
+    done = getattr(sqs, operation)
+    calls = 0
+
+    def cut_off(**asked: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, operation)
+        return done(**asked)
+
+    setattr(sqs, operation, cut_off)
+    with pytest.raises(ClientError):
+        redrive_some(deployment, lambda _: True)
+    setattr(sqs, operation, done)
+    left = redrive_some(deployment, lambda _: True)
+    assert left.left == 0
+    repeated = 1 if operation == "delete_message" else 0
+    assert bodies(sqs, outputs["QueueUrl"]) == [VOICE] * (3 + repeated)
+
+
+def test_what_fails_again_at_once_does_not_go_round_and_round(
+    sqs: Any, deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    started_at = datetime.now(UTC)  # moto's own clock, which is the real one, names when a message came
+    send_message = sqs.send_message
+
+    def fail_again(**asked: Any) -> Any:
+        sqs.send_message = send_message
+        answer = send_message(**asked)
+        bury(VOICE, FOREIGN)
+        sqs.send_message = fail_again
+        return answer
+
+    sqs.send_message = fail_again
+    moved = redrive_some(deployment, lambda _: True, clock=lambda: started_at)
+    assert (moved.moved, moved.left) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_nothing_is_moved_without_an_answer(
+    *,
+    sqs: Any,
+    outputs: dict[str, str],
+    run: Run,
+    bury: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+) -> None:
+    bury(VOICE, FOREIGN)
+    for options in ((), ("--json",), ("--error", "ForeignContact")):
+        monkeypatch.setattr("sys.stdin", StringIO(answer))
+        assert "There are about 1 dead letters. Put" in run("redrive", *options, status=1)
+    assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 1
