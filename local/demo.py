@@ -58,7 +58,9 @@ _COMPARED = {"Name": "reference_name", "Value": "reference_value", "Arn": "arn"}
 def run_demo(directory: Path) -> int:
     """Start a system, play the day, show what came of it, stop. Returns 0 only if every contact is accounted for."""
     console = make_console()
-    with start(directory, report=lambda step: console.print(escape(step), highlight=False)) as system:
+    context = {"announce": "true"}
+    with start(directory, context=context, report=lambda step: console.print(escape(step), highlight=False)) as system:
+        announcements = _receive_announcements(system)
         malformed = _play(system, console)
         show_drain(system, console, what="Capturing at the API's pace", seconds=_DRAIN_SECONDS)
         _reconcile(system, console)
@@ -67,6 +69,7 @@ def run_demo(directory: Path) -> int:
         _show_ledger(console, ledger)
         _show_lake(console, lake)
         _show_lookup(system, console)
+        _show_announcement(system, console, announcements)
         _show_tables(system, console)
         _show_dead_letters(console, letters)
         contact_ids = [contact["Id"] for contact in system.control_connect("contacts")["contacts"]]
@@ -75,6 +78,17 @@ def run_demo(directory: Path) -> int:
         )
         _show_verdict(console, ledger, calls, missing)
     return 1 if missing else 0
+
+
+def _receive_announcements(system: System) -> str:
+    """Deploy the rule and the queue that docs/data.md has as an example; returns the queue's URL."""
+    section = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").partition("\n## Be told\n")[2]
+    template = section.partition("```yaml\n")[2].partition("```")[0]
+    cloudformation = system.clients.cloudformation
+    cloudformation.create_stack(StackName="Announcements", TemplateBody=template)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="Announcements", WaiterConfig={"Delay": 1})
+    queue = cloudformation.describe_stack_resource(StackName="Announcements", LogicalResourceId="Queue")
+    return queue["StackResourceDetail"]["PhysicalResourceId"]
 
 
 def _play(system: System, console: Console) -> str:
@@ -266,6 +280,20 @@ def _show_lookup(system: System, console: Console) -> None:
     )
     console.print(f"A contact flow asks for {json.dumps(parameters)}, and gets", highlight=False)
     console.print(textwrap.indent(json.dumps(json.loads(answer["Payload"].read()), indent=1)[2:-2], " "), markup=False)
+
+
+def _show_announcement(system: System, console: Console, queue_url: str) -> None:
+    """Show what the default event bus was told of one capture.
+
+    Raises:
+        LocalSystemError: nothing of which the queue's rule would have heard.
+    """
+    messages = system.clients.sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=5).get("Messages")
+    if not messages:
+        raise LocalSystemError("the rule for captures with attachments (docs/data.md) has sent nothing to its queue")
+    event = json.loads(messages[0]["Body"])
+    console.print("\nThe event bus was told, and a queue for contacts with attachments received", highlight=False)
+    console.print(textwrap.indent(json.dumps(event["detail"], indent=1)[2:-2], " "), markup=False)
 
 
 def _show_tables(system: System, console: Console) -> None:

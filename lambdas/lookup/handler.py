@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
 from contact_references.aws.ledger import Ledger
-from contact_references.lookup.flow import Answer, Question, QuestionError, answer, read_question, refuse
+from contact_references.lookup.flow import Answer, QuestionError, answer, asks_for_encoding, read_question, refuse
 from contact_references.lookup.reader import Reader
 from contact_references.model.contact import Instance
 from contact_references.model.environment import read_text
@@ -44,11 +45,13 @@ def handler(event: Any, context: LambdaContext, *, app: Reader | None = None) ->
     does when the function cannot be run, and Lambda counts an error. `app` is made from the environment if it is not
     given.
     """
+    parameters: Mapping[str, object] = {}
     try:
-        question = _read_event(event)
+        parameters, instance, chain = _read_event(event)
+        question = read_question(parameters, instance_id=instance.instance_id, chain=chain)
     except QuestionError as error:
         logger.warning("question refused", extra={"reason": str(error)})
-        return refuse(error)
+        return refuse(error, is_encoded=asks_for_encoding(parameters))
     result = answer(question, app or _wire())
     counts = {name: result[name] for name in ("found", "reference_count", "truncated")}
     asked = "contacts" if question.value is None else "a value"
@@ -56,7 +59,8 @@ def handler(event: Any, context: LambdaContext, *, app: Reader | None = None) ->
     return result
 
 
-def _read_event(event: Any) -> Question:
+def _read_event(event: Any) -> tuple[Mapping[str, object], Instance, tuple[str, ...]]:
+    """Return the block's parameters, the flow's instance, and the contacts that its own one continues."""
     flow = ConnectContactFlowEvent(event)
     try:
         contact, parameters = flow.contact_data, dict(flow.parameters or {})
@@ -66,7 +70,7 @@ def _read_event(event: Any) -> Question:
         chain = tuple(name for name in earlier if isinstance(name, str) and name not in ("", contact.get("ContactId")))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise QuestionError("this is no event of a contact flow") from None
-    return read_question(parameters, instance_id=instance.instance_id, chain=chain)
+    return parameters, instance, chain
 
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:

@@ -2,9 +2,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from infra.asset import LAMBDAS, LOCAL_WHEELS, SDK_OPERATIONS, TABLES_SDK_OPERATIONS, build, hash_inputs
+from infra.asset import (
+    LAMBDAS,
+    LOCAL_WHEELS,
+    SDK_OPERATIONS,
+    TABLES_LOCK_FILE,
+    TABLES_SDK_OPERATIONS,
+    build,
+    hash_inputs,
+)
 
 # One call to each service, answered on loopback, and the handlers' own imports: with nothing installed but the asset.
 PROBE = """
@@ -154,6 +164,47 @@ def test_the_tables_function_s_asset_is_for_lambda_unless_a_local_deployment_ask
     assert len({*hashes, hash_inputs(LAMBDAS), hash_inputs(LAMBDAS, with_duckdb=True)}) == 3
 
 
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+@pytest.mark.parametrize("platform_tag", ["manylinux_2_28_aarch64", "macosx_11_0_arm64"])
+def test_the_lock_has_duckdb_for_the_machines_that_deploy_locally(platform_tag: str, python: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--report=-", "--target=unused", "--no-deps"]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:", "--require-hashes"]
+    command += [f"--platform={platform_tag}", "--implementation=cp", f"--python-version={python}"]
+    finished = subprocess.run(
+        [*command, "--requirement", str(LAMBDAS / TABLES_LOCK_FILE)], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    [wheel] = [Path(each["download_info"]["url"]).name for each in json.loads(finished.stdout)["install"]]
+    assert wheel.startswith("duckdb-")
+    assert platform_tag in wheel
+
+
+def test_the_tables_function_s_wheels_are_lambda_s_unless_a_local_deployment_asks_for_this_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    this_machine = re.sub(r"[-.]", "_", sysconfig.get_platform())
+    tags = {
+        "pure.py": "py3-none-any",
+        "lambda.so": "py3-none-manylinux_2_28_x86_64",
+        "local.so": f"{interpreter}-{interpreter}-{this_machine}",
+    }
+    locks = {"requirements.txt": ["pure.py"], TABLES_LOCK_FILE: ["lambda.so", "local.so"]}
+    for lock, contents in locks.items():
+        wheels = (tmp_path / lock).with_suffix("")
+        wheels.mkdir(parents=True)
+        hashes = " ".join(f"--hash={synthetic_wheel(wheels, content, tag=tags[content])}" for content in contents)
+        (tmp_path / lock).write_text(f"--no-index\n--find-links {wheels}\nsynthetic==1.0 {hashes}\n")
+
+    for target, is_local in {"for lambda": "", "for this machine": "1"}.items():
+        monkeypatch.setenv(LOCAL_WHEELS, is_local)
+        with pytest.raises(RuntimeError, match="to remove from the asset"):  # after installing: it is no asset
+            build(source=tmp_path, target=tmp_path / target, with_duckdb=True)
+
+    assert {path.name for path in tmp_path.glob("for lambda/*.so")} == {"lambda.so"}
+    assert {path.name for path in tmp_path.glob("for this machine/*.so")} == {"local.so"}
+
+
 def test_the_asset_holds_what_runs_and_nothing_that_differs_by_machine(asset: Path) -> None:
     names = {path.name for path in asset.rglob("*")}
 
@@ -202,15 +253,13 @@ def test_what_pip_complains_of_is_shown(tmp_path: Path) -> None:
         build(source=tmp_path, target=tmp_path / "target")
 
 
-def synthetic_wheel(folder: Path, content: str) -> str:
+def synthetic_wheel(folder: Path, content: str, tag: str = "py3-none-any") -> str:
     """Write a wheel with one file, and return the hash that a lock has of it."""
-    wheel = folder / "synthetic-1.0-py3-none-any.whl"
+    wheel = folder / f"synthetic-1.0-{tag}.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(content, b"")
         archive.writestr("synthetic-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: synthetic\nVersion: 1.0\n")
-        archive.writestr(
-            "synthetic-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr("synthetic-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr("synthetic-1.0.dist-info/RECORD", "")
     return "sha256:" + hashlib.sha256(wheel.read_bytes()).hexdigest()
 

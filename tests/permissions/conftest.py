@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -28,14 +28,18 @@ def contacts(system: System) -> Contacts:
     return Contacts(system)
 
 
-def make_client(system: System, service: str) -> Any:
-    """A client that `local` itself has no use for, with the account's root user as caller."""
+ROOT_USER = {"AccessKeyId": "test", "SecretAccessKey": "test", "SessionToken": None}
+
+
+def make_client(system: System, service: str, credentials: Mapping[str, Any] = ROOT_USER) -> Any:
+    """A client that `local` itself has no use for, with the account's root user as caller if it is no other."""
     return boto3.client(
         service,  # type: ignore[call-overload]  # stubs only for the services that the code uses
         endpoint_url=system.aws_url,
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the emulator's root user
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
         config=Config(proxies={}),
     )
 
@@ -53,6 +57,7 @@ class Role:
 
     def __init__(self, system: System, *, function: str) -> None:
         name = system.outputs[function]
+        self._system = system
         self._iam = make_client(system, "iam")
         role = system.clients.functions.get_function_configuration(FunctionName=name)["Role"].rpartition("/")[2]
         [policy] = self._iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -79,6 +84,21 @@ class Role:
             yield
         finally:
             self._put(self._document)
+
+    def make_client(self, service: str) -> Any:
+        """A client that may do what the role may, as the function's own."""
+        role = self._iam.get_role(RoleName=self._names["RoleName"])["Role"]
+        trusted, everybody = role["AssumeRolePolicyDocument"], {"Effect": "Allow", "Principal": {"AWS": "*"}}
+        statements = [*trusted["Statement"], everybody | {"Action": "sts:AssumeRole"}]
+        self._trust(trusted | {"Statement": statements})
+        try:
+            session = make_client(self._system, "sts").assume_role(RoleArn=role["Arn"], RoleSessionName="test")
+        finally:
+            self._trust(trusted)
+        return make_client(self._system, service, session["Credentials"])
+
+    def _trust(self, document: Json) -> None:
+        self._iam.update_assume_role_policy(RoleName=self._names["RoleName"], PolicyDocument=json.dumps(document))
 
     def _put(self, document: Json) -> None:
         self._iam.put_role_policy(**self._names, PolicyDocument=json.dumps(document))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -100,16 +101,24 @@ def test_pages_of_a_value_come_the_latest_first_and_end(system: System, reader: 
     assert [ids(page) for page in pages] == [["c4", "c3"], ["c2", "c1"], ["c0"]]
 
 
-def test_the_first_twenty_of_many_are_two_requests_of_little(system: System, reader: Reader) -> None:
-    """Of 5,000 contacts: what is read does not depend on how many there are."""
-    capture(system, "c0", email("from"))
-    [(row_key, row)] = [(k, item) for k, item in system.fake.items.items() if "value_key" in item]
-    contact = system.fake.items[row_key[0], "CONTACT"]
-    for number in range(1, 5_000):
-        pk = f"{INSTANCE_ID}#c{number}"
+def add_alike(system: System, contact_id: str, *numbers: int, instance_id: str = INSTANCE_ID) -> None:
+    """Put contacts in place like one that was captured, each of which completed its number of seconds after noon."""
+    pk = f"{INSTANCE_ID}#{contact_id}"
+    alike = {k[1]: item for k, item in system.fake.items.items() if k[0] == pk}
+    for number in numbers:
+        own = {"pk": {"S": f"{instance_id}#{contact_id}{number}"}}
         at = {"value_at": {"S": format_time(NOON + timedelta(seconds=number))}}
-        system.fake.items[pk, row_key[1]] = row | {"pk": {"S": pk}} | at
-        system.fake.items[pk, "CONTACT"] = contact | {"pk": {"S": pk}}
+        for sort_key, item in alike.items():
+            system.fake.items[own["pk"]["S"], sort_key] = item | own | (at if "value_at" in item else {})
+
+
+def test_the_first_twenty_of_many_are_two_requests_of_little(system: System, reader: Reader) -> None:
+    """Of 10,000 contacts half have the value: what is read does not depend on how many there are."""
+    capture(system, "c", email("from"))
+    capture(system, "d", email("from", "joe@example.com"))
+    add_alike(system, "c", *range(1, 5_000))
+    add_alike(system, "d", *range(1, 5_000))
+    assert sum(sort_key == "CONTACT" for _, sort_key in system.fake.items) == 10_000
     system.fake.calls.clear()
     read = []
     call = system.fake.call
@@ -298,6 +307,37 @@ def test_a_flow_learns_nothing_of_another_instance(system: System, ask: Ask) -> 
     assert ask({"contact_id": "a"}, InstanceARN=other) == NOTHING
 
 
+def test_contacts_of_another_instance_hide_none_of_the_flow_s_own(system: System, ask: Ask) -> None:
+    capture(system, "a", email("from"))
+    capture(system, "late", email("from"), minute=60)
+    del system.fake.items[f"{INSTANCE_ID}#late", "CONTACT"]  # what an attempt that died has left
+    add_alike(system, "a", *range(1, 120), instance_id="another")
+    system.fake.calls.clear()
+    answer = ask({"type": "EMAIL", "value": "jane@example.com"})
+    assert (answer["reference_count"], answer["truncated"]) == ("1", "false")
+    assert answer["reference_1_contact_id"] == "a"
+    assert requests(system) == ["Query", "BatchGetItem"] * 3
+
+
+def test_a_flow_whose_own_contacts_come_first_asks_once(system: System, ask: Ask) -> None:
+    capture(system, "a", email("from"))
+    add_alike(system, "a", *range(1, 20), instance_id="another")
+    add_alike(system, "a", *range(20, 40))
+    for limit in ("5", "20"):
+        system.fake.calls.clear()
+        answer = ask({"type": "EMAIL", "value": "jane@example.com", "limit": limit})
+        assert (answer["reference_count"], answer["truncated"]) == (limit, "true")
+        assert requests(system) == ["Query", "BatchGetItem"]
+
+
+def test_what_is_behind_too_many_of_another_instance_may_be_more(system: System, ask: Ask) -> None:
+    capture(system, "a", email("from"))
+    add_alike(system, "a", *range(1, 300), instance_id="another")
+    system.fake.calls.clear()
+    assert ask({"type": "EMAIL", "value": "jane@example.com"}) == NOTHING | {"truncated": "true"}
+    assert requests(system) == ["Query", "BatchGetItem"] * 3
+
+
 def test_the_limit_leaves_out_and_says_so(system: System, ask: Ask) -> None:
     capture(system, "a", *(text(f"t{number}", "v") for number in range(25)))
     by_default, two = ask({"contact_id": "a"}), ask({"contact_id": "a", "limit": "2"})
@@ -385,6 +425,16 @@ def test_a_question_that_cannot_be_answered_has_a_sentence_as_error(
     assert sentence in answer.pop("error")
     assert answer == NOTHING
     assert requests(system) == []
+
+
+def test_the_sentence_of_an_error_is_encoded_like_all_texts(ask: Ask) -> None:
+    """Whoever asks for the encoding has a flow that takes no sentence."""
+    for parameters in ({"type": "EMAIL"}, {"limit": "0"}, {"contact": "a"}, {"types": ""}):
+        encoded = ask(parameters | {"encoding": "base64url"})
+        sentence = encoded.pop("error")
+        assert encoded == NOTHING
+        assert base64.urlsafe_b64decode(sentence + "=" * (-len(sentence) % 4)).decode() == ask(parameters)["error"]
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", sentence)
 
 
 def broken_events() -> Iterator[Any]:

@@ -20,6 +20,7 @@ _MOST_REFERENCES = PAGE_SIZE
 _MOST_BYTES = 32_000  # of JSON in ASCII, its longest form: Connect takes 32 KB
 _LONGEST_ID = 256  # of a contact, as the API's pages say
 _BASE64 = "base64url"
+_PAGES_OF_A_VALUE = (PAGE_SIZE, 100, 100)  # rows; the first is enough, unless others' are in it
 
 
 class QuestionError(ValueError):
@@ -30,8 +31,7 @@ class QuestionError(ValueError):
 class Question:
     """What a flow of an instance asks: the references that have a value, or if there is no `value`, those of contacts.
 
-    `types` are the types to give, all if there are none. `is_encoded` asks for texts in base64url, where they may have
-    other characters than letters, digits, dashes and underscores.
+    `types` are the types to give, all if there are none. `is_encoded`: see `asks_for_encoding`.
     """
 
     instance_id: str
@@ -78,8 +78,16 @@ def read_question(parameters: Mapping[str, object], *, instance_id: str, chain: 
         value=given.get("value"),
         types=frozenset(types),
         limit=_read_limit(given.get("limit", str(_MOST_REFERENCES))),
-        is_encoded="encoding" in given,
+        is_encoded=asks_for_encoding(given),
     )
+
+
+def asks_for_encoding(parameters: Mapping[str, object]) -> bool:
+    """Whether an answer's texts are to be in base64url: those that may have others than letters, digits, `-` and `_`.
+
+    Said of any parameters, since a refusal has such a text too.
+    """
+    return parameters.get("encoding") == _BASE64
 
 
 def _read_texts(parameters: Mapping[str, object]) -> dict[str, str]:
@@ -112,8 +120,8 @@ def _read_limit(text: str) -> int:
 def answer(question: Question, reader: Reader) -> Answer:
     """Return the references, of the contacts that completed last first: `found`, `reference_count` and what each is.
 
-    `truncated` says that there are or may be more than these. A flow learns of its own instance's contacts only. Raises
-    what the reader raises.
+    `truncated` says that there are or may be more than these. A flow learns of its own instance's contacts only: by
+    value at most four requests more, if others' are among the latest. Raises what the reader raises.
     """
     has_more = False
     if question.value is None:
@@ -124,13 +132,7 @@ def answer(question: Question, reader: Reader) -> Answer:
             if not question.types or reference.reference_type in question.types
         ]
     else:
-        page = reader.contacts_with(question.reference_type, question.value)
-        has_more = page.following is not None
-        found = [
-            (match.contact, match.reference)
-            for match in page.matches
-            if match.contact.key.instance_id == question.instance_id
-        ]
+        found, has_more = _find_by_value(question, question.value, reader)
     written: Answer = {}
     count, size = 0, 0
     for contact, reference in found[: question.limit]:
@@ -143,9 +145,27 @@ def answer(question: Question, reader: Reader) -> Answer:
     return _head(count, is_found=bool(found), is_truncated=has_more or count < len(found)) | written
 
 
-def refuse(error: QuestionError) -> Answer:
+def _find_by_value(question: Question, value: str, reader: Reader) -> tuple[list[tuple[Contact, Reference]], bool]:
+    """Return the references of the question's instance that have the value, and whether there may be more."""
+    found: list[tuple[Contact, Reference]] = []
+    following = None
+    for rows in _PAGES_OF_A_VALUE:
+        page = reader.contacts_with(question.reference_type, value, limit=rows, after=following)
+        found += [
+            (match.contact, match.reference)
+            for match in page.matches
+            if match.contact.key.instance_id == question.instance_id
+        ]
+        following = page.following
+        if following is None or len(found) >= question.limit:
+            break
+    return found, following is not None
+
+
+def refuse(error: QuestionError, *, is_encoded: bool = False) -> Answer:
     """Return the answer to a question that cannot be answered: nothing found, and why as `error`."""
-    return _head(0, is_found=False, is_truncated=False) | {"error": str(error)}
+    sentence = _encode(str(error)) if is_encoded else str(error)
+    return _head(0, is_found=False, is_truncated=False) | {"error": sentence}
 
 
 def _head(count: int, *, is_found: bool, is_truncated: bool) -> Answer:
