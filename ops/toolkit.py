@@ -2,6 +2,10 @@
 
 import typer
 
+from ops import plan, rebuild
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
+    rebuild.register(app)
+    plan.register(app)
