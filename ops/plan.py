@@ -256,8 +256,8 @@ def _describe(load: Load, rate: float) -> dict[str, Any]:
 def _up(rate: float) -> float:
     """Round a rate up, to a tenth or so: less would not do.
 
-    >>> [_up(rate) for rate in (0.0058, 5.83, 8.0, 117.2)]
-    [0.006, 5.9, 8.0, 118.0]
+    >>> [_up(rate) for rate in (0.00583, 5.83, 8.0, 117.2)]
+    [0.0059, 5.9, 8.0, 118.0]
     """
     unit = 10.0 ** min(0, math.floor(math.log10(rate) + 1e-9) - (1 if rate < 100 else 2))
     return round(math.ceil(rate / unit - 1e-9) * unit, 6)

@@ -240,8 +240,8 @@ def _bounded(captures: Iterable[Capture]) -> Iterator[list[Capture]]:
 
 
 COUNTED = ("contacts", "completed", "rows", "hours", "days", "left", "kept", "expired")
-"""Of a rebuilt ledger: contacts that it lacked and those that lacked rows; the rows, hours and days copied; contacts left
-as they are, those kept as the ledger has another capture of them, and what has expired."""
+"""Of a rebuilt ledger: contacts that it lacked and those that lacked rows; the rows, hours and days copied; contacts
+left as they are, those kept as the ledger has another capture of them, and what has expired."""
 
 
 @dataclass
