@@ -8,14 +8,11 @@ from typing import NamedTuple
 
 from benchmarks.prices import LOG_BYTES, price, used_by_the_month
 from benchmarks.simulation import DAY, Deployment, Figures
+from ops.plan import SHAPE
 
 OURS = 0.8
 """Our share of the account's quota, as by default: 8 of 10 requests a second."""
 
-# Contacts that complete in each hour of a weekday, relative: a mid-morning peak of a tenth of the day, a dip at noon, a
-# second peak in the afternoon, little at night (assumed; the shape is that of published call-centre data).
-_NIGHT, _EVENING = (0.2, 0.1, 0.1, 0.1, 0.2, 0.5, 1.5, 3), (4.5, 3.5, 2.5, 1.3, 0.8, 0.2)
-SHAPE = (*_NIGHT, 6.5, 9.5, 10.5, 9.5, 7.5, 8, 8.5, 8, 7.5, 6, *_EVENING)
 HOUR = 3600.0
 MORNING = (8, 12)
 # What the function writes, counted by `benchmarks.cost`.

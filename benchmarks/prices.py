@@ -1,4 +1,4 @@
-"""What AWS charges: list prices of us-east-1, without the free tiers, to be re-checked before quoting.
+"""What AWS charges for what a run used, by its name, at the list prices of `ops/prices.py`.
 
 Amounts are counted in a run and multiplied here. Storage, data transfer and whatever ours and the baseline have alike
 (EventBridge takes no money for AWS's own events) are left out.
@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from local.in_memory.usage import INDEX_UNITS, PUTS, QUEUE_REQUESTS, READ_UNITS, WRITE_UNITS, Usage
+from ops import prices
 
 POLLS = "SQS empty receives of idle pollers"
 KEY_REQUESTS = "KMS requests"
@@ -19,19 +20,19 @@ METRIC_MONTHS = "custom metrics, months"
 KEY_MONTHS = "keys, months"
 
 PRICES: Mapping[str, float] = {
-    WRITE_UNITS: 0.625e-6,
-    INDEX_UNITS: 0.625e-6,
-    READ_UNITS: 0.125e-6,
-    PUTS: 5e-6,
-    QUEUE_REQUESTS: 0.40e-6,
-    POLLS: 0.40e-6,
-    KEY_REQUESTS: 3e-6,
-    INVOCATIONS: 0.20e-6,
-    GB_SECONDS: 0.0000133334,
-    LOG_BYTES: 0.50e-9,
-    TRACES: 5e-6,
-    METRIC_MONTHS: 0.30,
-    KEY_MONTHS: 1.00,
+    WRITE_UNITS: prices.DYNAMODB_WRITE_UNIT,
+    INDEX_UNITS: prices.DYNAMODB_WRITE_UNIT,
+    READ_UNITS: prices.DYNAMODB_READ_UNIT,
+    PUTS: prices.S3_PUT,
+    QUEUE_REQUESTS: prices.SQS_REQUEST,
+    POLLS: prices.SQS_REQUEST,
+    KEY_REQUESTS: prices.KMS_REQUEST,
+    INVOCATIONS: prices.LAMBDA_REQUEST,
+    GB_SECONDS: prices.LAMBDA_GB_SECOND,
+    LOG_BYTES: prices.LOG_BYTE,
+    TRACES: prices.TRACE,
+    METRIC_MONTHS: prices.METRIC_MONTH,
+    KEY_MONTHS: prices.KEY_MONTH,
 }
 """US dollars a unit."""
 

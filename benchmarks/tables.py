@@ -38,6 +38,7 @@ from benchmarks.report import ProcessorTime, Section, table, tell, verdict
 from contact_references.aws.day_folders import READERS, DayFolders
 from contact_references.aws.days import Lease, Mark
 from contact_references.tables.run import Tables
+from ops import prices
 
 DATE = "2026-03-02"
 TYPES = ("URL", "NUMBER", "STRING", "DATE", "EMAIL", "ATTACHMENT")
@@ -46,10 +47,6 @@ MEMORY_MEGABYTES = 900
 _LAKE = f"captures/completed_date={DATE}"
 _PAGE = 1000
 
-# US dollars: list prices of us-east-1, without the free tiers, to be re-checked before quoting.
-_GB_SECOND_X86, _DISK_GB_SECOND, _INVOCATION = 0.0000166667, 0.0000000309, 0.2e-6
-_GET, _PUT_OR_LIST, _SCHEDULED, _METRIC_MONTH, _GB_MONTH = 0.4e-6, 5e-6, 1e-6, 0.30, 0.023
-_WRITE = 0.625e-6
 _VOLUMES = {1_000: 1.0, 10_000: 1.0, 100_000: 2.5}
 """Contacts a day, and how many of them an object has: as in docs/operations.md."""
 
@@ -194,15 +191,16 @@ def _costs(folder: Path) -> Section:
         size = sum(file.stat().st_size for file in day.glob("contact*/*/*.parquet"))
         assumed.append(f"{seconds:.1f} s a run at {contacts:,}")
         runs = 48 * 30
+        gb_second = 1.769 * prices.LAMBDA_X86_GB_SECOND + 3.5 * prices.LAMBDA_DISK_GB_SECOND
         of = {
-            "Lambda": runs * seconds * (1.769 * _GB_SECOND_X86 + 3.5 * _DISK_GB_SECOND) + 720 * _INVOCATION,
+            "Lambda": runs * seconds * gb_second + 720 * prices.LAMBDA_REQUEST,
             "S3 GET: each object, a quarter of them twice, and the tables before": 30
             * (1.25 * objects + 4 * 48)
-            * _GET,
-            "S3 LIST, and PUT of the tables": 30 * (24 * 1.55 * objects / _PAGE + 48 * 3 + 48 * 2) * _PUT_OR_LIST,
-            "DynamoDB, Scheduler": runs * 6 * _WRITE + 720 * _SCHEDULED,
-            "S3 storage: a month of tables, and a day of what they were": (30 + 36) * size / 1e9 * _GB_MONTH,
-            "metric `DaysBehind`": _METRIC_MONTH,
+            * prices.S3_GET,
+            "S3 LIST, and PUT of the tables": 30 * (24 * 1.55 * objects / _PAGE + 48 * 3 + 48 * 2) * prices.S3_PUT,
+            "DynamoDB, Scheduler": runs * 6 * prices.DYNAMODB_WRITE_UNIT + 720 * prices.SCHEDULED_INVOCATION,
+            "S3 storage: a month of tables, and a day of what they were": (30 + 36) * size / 1e9 * prices.S3_GB_MONTH,
+            "metric `DaysBehind`": prices.METRIC_MONTH,
         }
         for name, dollars in of.items():
             lines.setdefault(name, []).append(dollars)
