@@ -238,11 +238,11 @@ def _run_function(url: str, *, has_tables: bool) -> None:
     days: Any = SimpleNamespace(
         take_lease=lambda holder, **_: Lease(holder, has_marked_all=True),
         return_lease=lambda *_, **__: None,
-        find_marked=lambda: [DATE],
+        find_marked=lambda: {DATE: now},
         read_mark=lambda _: mark,
         clear=lambda *_, **__: True,
     )
-    report: Any = SimpleNamespace(written=lambda *_, **__: None, behind=lambda _: None)
+    report: Any = SimpleNamespace(written=lambda *_, **__: None, behind=lambda *_, **__: None)
     client = boto3.client(
         "s3",
         endpoint_url=url,

@@ -24,6 +24,7 @@ COUNTS = (
     "UnlistedReferences",
     "RefusedTypes",
     "ContactsStillProcessing",
+    "ConfigurationErrors",
     "ApiCalls",
     "ThrottledApiCalls",
 )
@@ -84,6 +85,7 @@ class Report:
 
     def undelivered(self, message_id: str, error: CaptureError) -> None:
         """Tell that the queue could not be told what to do with a message that was not captured."""
+        self._count_configuration(error)
         line = {"message_id": message_id, "error": error.error, "reason": error.reason}
         self._logger.warning("message stays on the queue", extra=line)
 
@@ -95,6 +97,7 @@ class Report:
 
     def leftover(self, error: CaptureError) -> None:
         """Tell of rows that could not be deleted: they don't count, and the contact's next capture deletes them."""
+        self._count_configuration(error)
         self._logger.warning("rows left over", extra={"error": error.error, "reason": error.reason})
 
     def api_calls(self, calls: int, throttled_calls: int) -> None:
@@ -110,6 +113,10 @@ class Report:
 
     def _failure(self, what: str, error: CaptureError, ids: dict[str, str]) -> None:
         self._counts["ContactsFailed"] += 1
+        self._count_configuration(error)
         needs_attention = isinstance(error, PermanentError | ConfigurationError)
         log = self._logger.error if needs_attention else self._logger.warning
         log(what, extra=ids | {"outcome": "failed", "error": error.error, "reason": error.reason})
+
+    def _count_configuration(self, error: CaptureError) -> None:
+        self._counts["ConfigurationErrors"] += isinstance(error, ConfigurationError)
