@@ -202,7 +202,7 @@ def _costs(folder: Path) -> Section:
             "S3 LIST, and PUT of the tables": 30 * (24 * 1.55 * objects / _PAGE + 48 * 3 + 48 * 2) * _PUT_OR_LIST,
             "DynamoDB, Scheduler": runs * 6 * _WRITE + 720 * _SCHEDULED,
             "S3 storage: a month of tables, and a day of what they were": (30 + 36) * size / 1e9 * _GB_MONTH,
-            "metric `DaysBehind`": _METRIC_MONTH,
+            "metric `SecondsBehind`": _METRIC_MONTH,
         }
         for name, dollars in of.items():
             lines.setdefault(name, []).append(dollars)

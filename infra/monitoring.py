@@ -347,7 +347,7 @@ def _business_widgets(settings: Settings, functions: Functions) -> list[cloudwat
             title="References by type, an hour",
             log_group_names=[functions.capture.log_group.log_group_name],
             view=cloudwatch.LogQueryVisualizationType.STACKEDAREA,
-            query_lines=["filter ispresent(ReferencesCaptured)", f"stats {sums} by bin(1h)"],
+            query_lines=["filter @message like /references_by_type/", f"stats {sums} by bin(1h)"],
             width=6,
             height=6,
         ),
@@ -417,7 +417,7 @@ def _operator_widgets(
             line=(3 * _HOUR, "three hours"),
         ),
         _graph(
-            "What costs, an hour: DynamoDB's units, Lambda's ms",
+            "What costs: units and ms an hour",
             [
                 units("writes", "Write"),
                 units("writes, by value", "Write", GlobalSecondaryIndexName="by_value"),

@@ -77,6 +77,8 @@ class Deployment:
                 resolved = self.resolve(value).split(separator)[index]
             case {"Fn::GetAtt": [name, "Arn"]}:
                 resolved = self._arn(name)
+            case {"Fn::GetAtt": [name, _]}:
+                resolved = name
             case {"Ref": name}:
                 resolved = _PSEUDO_PARAMETERS.get(name, name)
             case _:

@@ -276,6 +276,8 @@ def test_logs_and_metrics_count_and_name_no_value(function: Function, capsys: py
         "InvalidReferences": 1,
         "ApiCalls": 1,
     }
+    assert sum(emitted["references_by_type"].values()) == 3
+    assert emitted["references_by_type"]["UNKNOWN"] == 1
     assert emitted["SecondsToCapture"][0] == contact["seconds_to_capture"] > 0
 
 

@@ -153,7 +153,11 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
     [line] = [line for line in README.splitlines() if line.startswith("stage=prod; eval ")]
     (tmp_path / "aws.py").write_text(STANDS_FOR_AWS)
     aws = f'aws() {{ {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "aws.py"))} "$@"; }}'
-    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile", "Lookup", "Tables") for number in "12"]
+    names = [
+        f"{stack}{number}"
+        for stack in ("Storage", "Capture", "Reconcile", "Lookup", "Tables", "Monitoring")
+        for number in "12"
+    ]
     script = "\n".join([aws, line, *(f'echo "${name}"' for name in names)])
     answer = subprocess.run(["bash", "-euc", script], capture_output=True, check=True, text=True)
     assert answer.stdout.splitlines() == [
@@ -164,7 +168,7 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
 def test_the_stacks_are_those_that_the_line_asks_for() -> None:
     built = set(re.findall(r'f"\{prefix\}-(\w+)"', (ROOT / "app.py").read_text()))
     [named] = re.findall(r"for part in ([\w ]+); do", README)
-    assert set(named.split()) == built - {"FlowDesigner"}, "which has no outputs, and is not always there"
+    assert set(named.split()) == built - {"FlowDesigner", "ActNow"}, "which have no outputs, and are not always there"
 
 
 def query_of(command: str, page: str) -> str:

@@ -371,9 +371,9 @@ def test_a_run_writes_the_days_that_changed_and_no_others(world: World) -> None:
     assert [row["contact_id"] for row in world.table(date="2026-03-02")] == ["b"]
     assert world.table(REFERENCES, date="2026-03-02") == []
     assert world.marked() == []
-    assert world.counted() == {"DaysBehind": 0, "SecondsBehind": 0}
+    assert world.counted() == {"SecondsBehind": 0}
     assert world.run() == 0
-    assert world.counted() == {"DaysBehind": 0, "SecondsBehind": 0}
+    assert world.counted() == {"SecondsBehind": 0}
 
 
 def test_references_come_first_so_that_whoever_finds_a_contact_finds_them(world: World) -> None:
@@ -671,7 +671,7 @@ def test_the_function_answers_what_it_did(module: ModuleType, world: World, caps
 
     assert module.handler({}, CONTEXT) == {"outcome": "the days that changed are written", "written": 1}
     [line] = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
-    assert (line["DaysBehind"], line["service"]) == ([0], "contact-references")
+    assert (line["SecondsBehind"], line["service"]) == ([0], "contact-references")
     assert module.handler({"rebuild": {"from": DATE}}, CONTEXT) == {"days": 1}
     world.days.take_lease("another", now=datetime.now(UTC), until=datetime.now(UTC) + timedelta(hours=1))
     assert module.handler({}, CONTEXT) == {"outcome": "another run is at work", "written": 0}

@@ -7,10 +7,10 @@ from contact_references.model.errors import CaptureError, ConfigurationError
 from contact_references.tables.day import DayTables
 
 COUNTS = ("DaysBehind", "MalformedLines", "IncompleteCaptures", "ConfigurationErrors")
-"""Metrics of each run, without zeros but for the first."""
+"""Metrics of each run, without zeros."""
 
 SECONDS_BEHIND = "SecondsBehind"
-"""Metric of each run: for how long the lake has had what the tables do not have; zeros too."""
+"""Metric of each run: for how long the lake has had what the tables do not have; zeros too, which say that it ran."""
 
 _NAMED_LINES = 20
 
@@ -22,7 +22,7 @@ class TablesReport:
         self._logger = logger
         self._metrics = metrics
         self._counts = dict.fromkeys(COUNTS, 0)
-        self._behind: tuple[int, int] | None = None
+        self._seconds_behind: int | None = None
 
     def written(self, date: str, tables: DayTables, *, objects: int, seconds: float) -> None:
         """Tell of a day whose tables are written: of how many objects, with how much in them, and what was left out."""
@@ -62,17 +62,16 @@ class TablesReport:
 
     def behind(self, days: int, *, seconds: int) -> None:
         """Tell how many days are marked still when a run ends, and for how long the one that is for longest."""
-        self._behind = days, seconds
+        self._counts["DaysBehind"], self._seconds_behind = days, seconds
 
     def publish(self) -> None:
         """Write the metrics of this invocation, if there are any, and start again."""
+        if self._seconds_behind is not None:
+            self._metrics.add_metric(SECONDS_BEHIND, MetricUnit.Seconds, self._seconds_behind)
         counts = {name: count for name, count in self._counts.items() if count}
-        if self._behind is not None:
-            counts["DaysBehind"], seconds = self._behind
-            self._metrics.add_metric(SECONDS_BEHIND, MetricUnit.Seconds, seconds)
         for name, count in counts.items():
             self._metrics.add_metric(name, MetricUnit.Count, count)
-        if counts:
+        if counts or self._seconds_behind is not None:
             self._metrics.flush_metrics()
         self._counts = dict.fromkeys(COUNTS, 0)
-        self._behind = None
+        self._seconds_behind = None
