@@ -28,6 +28,7 @@ README = (ROOT / "README.md").read_text()
 OPERATIONS, DATA, BEFORE, ARCHITECTURE = (
     (ROOT / "docs" / f"{name}.md").read_text() for name in ("operations", "data", "before-you-deploy", "architecture")
 )
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PAGES = (README, OPERATIONS, DATA, BEFORE)
 """Whose commands people copy."""
 SOURCES = ("", "lambdas", "lambdas/contact_references")
@@ -139,6 +140,15 @@ def test_variables_in_commands_are_outputs_or_set_before() -> None:
     }
     assert used <= OUTPUTS | set_here
     assert {"TableName", "BucketName", "QueueArn", "DeadLetterQueueArn"} <= used
+
+
+def test_variables_in_the_runbook_s_commands_are_outputs_or_explained_there() -> None:
+    used = set(re.findall(r'"\$(\w+)(?:-\w+)?"', "".join(RUNBOOK.split("```")[1::2])))
+    [explained] = re.findall(r"^In the commands .+\n.+", RUNBOOK, re.MULTILINE)
+    own = set(re.findall(r"`\$([A-Z]+)`", explained))
+
+    assert used - OUTPUTS - {"CONTACT_REFERENCES_STAGE"} == own
+    assert "export CONTACT_REFERENCES_STAGE=" in RUNBOOK
 
 
 STANDS_FOR_AWS = """\

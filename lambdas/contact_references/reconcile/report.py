@@ -74,7 +74,7 @@ class ReconcileReport:
         self._logger.error("instance not reconciled", extra=line)
 
     def ended(self, error: CaptureError) -> None:
-        """Note that a run failed: as one that met a configuration error if it is one, however many it met."""
+        """Note what failed a run or a part of it: a run that met configuration errors counts as one."""
         if isinstance(error, ConfigurationError):
             self._counts["ConfigurationErrors"] = 1
 

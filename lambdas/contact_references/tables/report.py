@@ -56,7 +56,7 @@ class TablesReport:
         self._logger.error("day failed", extra={"date": date, "error": error.error, "reason": error.reason})
 
     def ended(self, error: CaptureError) -> None:
-        """Note that a run failed: as one that met a configuration error if it is one, however many it met."""
+        """Note what failed a run or a part of it: a run that met configuration errors counts as one."""
         if isinstance(error, ConfigurationError):
             self._counts["ConfigurationErrors"] = 1
 
