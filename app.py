@@ -8,6 +8,7 @@ import aws_cdk as cdk
 
 from infra.capture import CaptureStack, share_rate
 from infra.lookup import FlowDesignerStack, LookupStack
+from infra.monitoring import ActNowStack, Functions, MonitoringStack
 from infra.reconcile import ReconcileStack
 from infra.settings import InvalidSettingsError, Settings
 from infra.storage import StorageStack
@@ -29,12 +30,18 @@ def build(app: cdk.App) -> None:
     prefix = f"ContactReferences-{settings.stage}"
     hidden = cdk.Duration.seconds(rate.visibility_timeout_seconds)
     storage = StorageStack(app, f"{prefix}-Storage", settings=settings, visibility_timeout=hidden)
-    CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage, rate=rate)
-    ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage)
+    capture = CaptureStack(app, f"{prefix}-Capture", settings=settings, storage=storage, rate=rate)
+    reconcile = ReconcileStack(app, f"{prefix}-Reconcile", settings=settings, storage=storage)
     lookup = LookupStack(app, f"{prefix}-Lookup", settings=settings, storage=storage)
     if settings.instance_arns:
         FlowDesignerStack(app, f"{prefix}-FlowDesigner", settings=settings, function=lookup.function)
-    TablesStack(app, f"{prefix}-Tables", settings=settings, storage=storage)
+    tables = TablesStack(app, f"{prefix}-Tables", settings=settings, storage=storage)
+    functions = Functions(capture.function, reconcile.function, tables.function, lookup.function)
+    monitoring = MonitoringStack(
+        app, f"{prefix}-Monitoring", settings=settings, storage=storage, functions=functions, rule=capture.rule
+    )
+    if settings.alarm_email:
+        ActNowStack(app, f"{prefix}-ActNow", monitoring=monitoring)
     cdk.Tags.of(app).add("project", "contact-references")
     cdk.Tags.of(app).add("stage", settings.stage)
 

@@ -200,7 +200,7 @@ def _costs(folder: Path) -> Section:
             "S3 LIST, and PUT of the tables": 30 * (24 * 1.55 * objects / _PAGE + 48 * 3 + 48 * 2) * prices.S3_PUT,
             "DynamoDB, Scheduler": runs * 6 * prices.DYNAMODB_WRITE_UNIT + 720 * prices.SCHEDULED_INVOCATION,
             "S3 storage: a month of tables, and a day of what they were": (30 + 36) * size / 1e9 * prices.S3_GB_MONTH,
-            "metric `DaysBehind`": prices.METRIC_MONTH,
+            "metric `SecondsBehind`": prices.METRIC_MONTH,
         }
         for name, dollars in of.items():
             lines.setdefault(name, []).append(dollars)
@@ -236,11 +236,11 @@ def _run_function(url: str, *, has_tables: bool) -> None:
     days: Any = SimpleNamespace(
         take_lease=lambda holder, **_: Lease(holder, has_marked_all=True),
         return_lease=lambda *_, **__: None,
-        find_marked=lambda: [DATE],
+        find_marked=lambda: {DATE: now},
         read_mark=lambda _: mark,
         clear=lambda *_, **__: True,
     )
-    report: Any = SimpleNamespace(written=lambda *_, **__: None, behind=lambda _: None)
+    report: Any = SimpleNamespace(written=lambda *_, **__: None, behind=lambda *_, **__: None)
     client = boto3.client(
         "s3",
         endpoint_url=url,

@@ -71,9 +71,9 @@ class CaptureStack(cdk.Stack):
             construct_id,
             description="References of completed Amazon Connect contacts: what captures them",
         )
-        CompletionRule(self, "Rule", settings=settings, storage=storage)
-        capture = CaptureFunction(self, "Capture", settings=settings, storage=storage, rate=rate)
-        cdk.CfnOutput(self, "CaptureFunctionName", value=capture.function.function_name)
+        self.rule = CompletionRule(self, "Rule", settings=settings, storage=storage).rule
+        self.function = CaptureFunction(self, "Capture", settings=settings, storage=storage, rate=rate).function
+        cdk.CfnOutput(self, "CaptureFunctionName", value=self.function.function_name)
 
 
 class CompletionRule(Construct):
@@ -88,7 +88,7 @@ class CompletionRule(Construct):
         # depend on this one. What the policy allows instead stands in infra/queues.py.
         queue = sqs.Queue.from_queue_arn(self, "Contacts", storage.queue.queue_arn)
         dead_letters = sqs.Queue.from_queue_arn(self, "DeadLetters", storage.dead_letters.queue_arn)
-        rule = events.Rule(
+        self.rule = events.Rule(
             self,
             "Completed",
             event_pattern=events.EventPattern(
@@ -108,7 +108,7 @@ class CompletionRule(Construct):
         )
         # Short, so that the rule's name begins with all of the stack's, by which the queues' policy knows it:
         # EventBridge allows 64 characters, and CloudFormation makes a longer name fit by cutting either part.
-        cast("events.CfnRule", rule.node.default_child).override_logical_id("Rule")
+        cast("events.CfnRule", self.rule.node.default_child).override_logical_id("Rule")
 
 
 def _misspell(instance_arn: str) -> str:

@@ -12,6 +12,9 @@ from infra.asset import functions_code
 from infra.settings import Settings
 from infra.storage import StorageStack
 
+SERVICE = "contact-references"
+"""The dimension `service` of the functions' metrics."""
+
 
 class PythonFunction(Construct):
     """A handler of lambdas/ as a Lambda function, with a role and a log group that only it uses.
@@ -62,7 +65,7 @@ class PythonFunction(Construct):
             log_group=log_group,
             environment={
                 **environment,
-                "POWERTOOLS_SERVICE_NAME": "contact-references",
+                "POWERTOOLS_SERVICE_NAME": SERVICE,
                 "POWERTOOLS_METRICS_NAMESPACE": "ContactReferences",
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },

@@ -25,9 +25,9 @@ class ReconcileStack(cdk.Stack):
             construct_id,
             description="References of completed Amazon Connect contacts: what accounts for every contact",
         )
-        reconcile = ReconcileFunction(self, "Reconcile", settings=settings, storage=storage)
-        Schedule(self, "Schedule", settings=settings, function=reconcile.function)
-        cdk.CfnOutput(self, "ReconcileFunctionName", value=reconcile.function.function_name)
+        self.function = ReconcileFunction(self, "Reconcile", settings=settings, storage=storage).function
+        Schedule(self, "Schedule", settings=settings, function=self.function)
+        cdk.CfnOutput(self, "ReconcileFunctionName", value=self.function.function_name)
 
 
 class ReconcileFunction(PythonFunction):

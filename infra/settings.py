@@ -44,9 +44,7 @@ class Settings:
     0, at most 1) the most of it that reconciling feeds. `search_requests_per_second` (0.01 to 100) is the share of
     SearchContacts' quota; a run of reconciling, each `reconcile_every_minutes` (1 to 15), has time for 8 searches at
     least. `announce` is whether the default event bus is told of each capture. `retention_days` (at most 3650) is 0 to
-    keep everything.
-
-    Checked, but not used by any stack yet: `alarm_email`, empty or who hears of alarms.
+    keep everything. `alarm_email` is who hears of alarms, or empty.
     """
 
     stage: str

@@ -33,12 +33,12 @@ class TablesStack(cdk.Stack):
             construct_id,
             description="References of completed Amazon Connect contacts: tables to query",
         )
-        tables = TablesFunction(self, "Tables", settings=settings, storage=storage)
-        Schedule(self, "Schedule", function=tables.function)
+        self.function = TablesFunction(self, "Tables", settings=settings, storage=storage).function
+        Schedule(self, "Schedule", function=self.function)
         catalog = Catalog(self, "Catalog", settings=settings, storage=storage)
         queries = Queries(self, "Queries", settings=settings, storage=storage)
         readers = Readers(self, "Readers", storage=storage, catalog=catalog, queries=queries)
-        cdk.CfnOutput(self, "TablesFunctionName", value=tables.function.function_name)
+        cdk.CfnOutput(self, "TablesFunctionName", value=self.function.function_name)
         cdk.CfnOutput(self, "DatabaseName", value=catalog.database_name)
         cdk.CfnOutput(self, "WorkGroupName", value=queries.work_group_name)
         cdk.CfnOutput(self, "ReaderPolicyArn", value=readers.policy.managed_policy_arn)

@@ -55,7 +55,9 @@ def deploy(
     outputs = log.with_suffix(".outputs.json")
     outputs.unlink(missing_ok=True)
     deploy_all = ["deploy", "--all", "--require-approval=never", "--progress=events"]
-    deploy_all += [f"--context={key}={value}" for key, value in context.items()]
+    # Nobody is to be told, whoever cdk.json names: what tells people are composite alarms, which the emulator refuses.
+    settings = {"alarmEmail": " ", **context}
+    deploy_all += [f"--context={key}={value}" for key, value in settings.items()]
     files = ["--output", str(_CLOUD_ASSEMBLY), "--outputs-file", str(outputs)]
     _CLOUD_ASSEMBLY.parent.mkdir(parents=True, exist_ok=True)
     with _CLOUD_ASSEMBLY.with_suffix(".lock").open("w") as lock:

@@ -14,6 +14,7 @@ asset.
 | the batching window is ignored | ministack |
 | IAM, KMS and queue policies are not enforced; a rule's dead-letter queue is never used | not in ministack's default mode; tests/permissions has IAM enforced, tests/infra asserts the rest on the template |
 | a function's standard error is in the emulator's log file, not in its log group | ministack |
+| nobody is told of alarms: `alarmEmail` is empty, whatever cdk.json says | ministack refuses the composite alarms of stack `ActNow` |
 | a schedule runs first when its time has passed once, 15 minutes after a deployment by default | ministack; so neither the demo nor a test meets a run that it did not start |
 | an exception is `Runtime.HandlerError` to whoever invoked, and the function's next invocation starts a new process | ministack |
 """  # noqa: E501 - rows of a table

@@ -24,6 +24,8 @@ SCHEDULED_INVOCATION = 1e-6
 LOG_BYTE = 0.50e-9
 LOG_GB_MONTH = 0.03
 METRIC_MONTH = 0.30
+ALARM_MONTH = 0.10
+DASHBOARD_MONTH = 3.00  # the first three of an account cost nothing
 TRACE = 5e-6
 
 KMS_REQUEST = 3e-6

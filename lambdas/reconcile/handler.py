@@ -18,6 +18,7 @@ from contact_references.aws.pacing import TokenBucket
 from contact_references.aws.search import ContactSearch, find_instances
 from contact_references.aws.worklist import Worklist
 from contact_references.model.contact import Instance
+from contact_references.model.errors import CaptureError
 from contact_references.model.periods import parse_backfill
 from contact_references.reconcile.feeding import Feeder
 from contact_references.reconcile.hours import Hours
@@ -116,6 +117,9 @@ def handler(event: Any, context: LambdaContext, *, app: App | None = None) -> di
         has_run = app.reconciler.run(
             instances, holder=str(uuid4()), time_left=lambda: context.get_remaining_time_in_millis() / 1000
         )
+    except CaptureError as error:
+        app.report.ended(error)
+        raise
     finally:
         app.report.publish(
             requests=app.queue.sent - sent,

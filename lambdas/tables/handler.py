@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from contact_references.aws.day_folders import READERS, DayFolders
 from contact_references.aws.days import Days
+from contact_references.model.errors import CaptureError
 from contact_references.tables.commands import parse_rebuild
 from contact_references.tables.report import TablesReport
 from contact_references.tables.run import Tables
@@ -70,6 +71,9 @@ def handler(event: Any, context: LambdaContext, *, app: App | None = None) -> di
         if event != {}:
             return {"days": app.tables.mark(parse_rebuild(event))}
         written = app.tables.run(holder=str(uuid4()), time_left=lambda: context.get_remaining_time_in_millis() / 1000)
+    except CaptureError as error:
+        app.report.ended(error)
+        raise
     finally:
         app.report.publish()
     outcome = "another run is at work" if written is None else "the days that changed are written"

@@ -28,13 +28,15 @@ class Deployment:
     lookup: dict[str, Any]
     flow_designer: dict[str, Any] | None
     tables: dict[str, Any]
+    monitoring: dict[str, Any]
+    act_now: dict[str, Any] | None
     template_files: tuple[Path, ...]
 
     @property
     def templates(self) -> list[dict[str, Any]]:
         """The templates of all stacks that there are."""
-        there = (self.storage, self.capture, self.reconcile, self.lookup, self.tables, self.flow_designer)
-        return [template for template in there if template]
+        always = [self.storage, self.capture, self.reconcile, self.lookup, self.tables, self.monitoring]
+        return always + [template for template in (self.flow_designer, self.act_now) if template]
 
     def only(self, kind: str, *, stack: str | None = None) -> dict[str, Any]:
         """The one resource of this type, in the stack that is named or in any."""
@@ -75,6 +77,8 @@ class Deployment:
                 resolved = self.resolve(value).split(separator)[index]
             case {"Fn::GetAtt": [name, "Arn"]}:
                 resolved = self._arn(name)
+            case {"Fn::GetAtt": [name, _]}:
+                resolved = name
             case {"Ref": name}:
                 resolved = _PSEUDO_PARAMETERS.get(name, name)
             case _:
@@ -91,6 +95,8 @@ class Deployment:
             "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:111122223333:log-group:{}:*",
             "AWS::IAM::Role": "arn:aws:iam::111122223333:role/{}",
             "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:111122223333:function:{}",
+            "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:us-east-1:111122223333:alarm:{}",
+            "AWS::SNS::Topic": "arn:aws:sns:us-east-1:111122223333:{}",
         }[kind]
         return arn.format(name)
 
@@ -144,8 +150,18 @@ def synthesize(context: dict[str, Any], outdir: Path) -> Deployment:
     app = cdk.App(context={**context, "aws:cdk:bundling-stacks": []}, outdir=str(outdir))
     build(app)
     app.synth()
-    names = ("Storage", "Capture", "Reconcile", "Lookup", "Tables", "FlowDesigner")
-    files = [outdir / f"ContactReferences-{context['stage']}-{name}.template.json" for name in names]
-    there = tuple(file for file in files if file.exists())  # the last one only where instances are named
-    storage, capture, reconcile, lookup, tables, *designer = (json.loads(file.read_text()) for file in there)
-    return Deployment(app, storage, capture, reconcile, lookup, designer[0] if designer else None, tables, there)
+    prefix = f"ContactReferences-{context['stage']}-"
+    files = {file.name.removeprefix(prefix).split(".")[0]: file for file in sorted(outdir.glob("*.template.json"))}
+    templates = {name: json.loads(file.read_text()) for name, file in files.items()}
+    return Deployment(
+        app=app,
+        storage=templates["Storage"],
+        capture=templates["Capture"],
+        reconcile=templates["Reconcile"],
+        lookup=templates["Lookup"],
+        flow_designer=templates.get("FlowDesigner"),  # where instances are named
+        tables=templates["Tables"],
+        monitoring=templates["Monitoring"],
+        act_now=templates.get("ActNow"),  # where somebody is to be told
+        template_files=tuple(files.values()),
+    )

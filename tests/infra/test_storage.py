@@ -154,6 +154,8 @@ def test_outputs_have_the_contract_s_names(default: Any) -> None:
         "DatabaseName",
         "WorkGroupName",
         "ReaderPolicyArn",
+        "AlarmTopicArn",
+        "DashboardUrl",
     }
 
 

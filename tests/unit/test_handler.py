@@ -276,7 +276,20 @@ def test_logs_and_metrics_count_and_name_no_value(function: Function, capsys: py
         "InvalidReferences": 1,
         "ApiCalls": 1,
     }
+    assert sum(emitted["references_by_type"].values()) == 3
+    assert emitted["references_by_type"]["UNKNOWN"] == 1
     assert emitted["SecondsToCapture"][0] == contact["seconds_to_capture"] > 0
+
+
+def test_what_a_wrong_deployment_fails_is_counted_as_that(
+    function: Function, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.system.connect.contacts[VOICE_ID] = []
+    function.system.connect.failures = [(403, "AccessDeniedException")]
+    function.send(VOICE, {"source": "nobody"})
+    assert len(function.deliver()) == 1
+    counts = counted([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert (counts["ContactsFailed"], counts["ConfigurationErrors"]) == (2, 1)
 
 
 def test_the_seconds_to_capture_are_told_once_of_contacts_whose_own_event_came(

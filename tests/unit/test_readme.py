@@ -28,6 +28,7 @@ README = (ROOT / "README.md").read_text()
 OPERATIONS, DATA, BEFORE, ARCHITECTURE = (
     (ROOT / "docs" / f"{name}.md").read_text() for name in ("operations", "data", "before-you-deploy", "architecture")
 )
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PAGES = (README, OPERATIONS, DATA, BEFORE)
 """Whose commands people copy."""
 SOURCES = ("", "lambdas", "lambdas/contact_references")
@@ -35,6 +36,13 @@ SOURCES = ("", "lambdas", "lambdas/contact_references")
 OUTPUTS = set(
     re.findall(r'CfnOutput\(self, "(\w+)"', "".join(path.read_text() for path in (ROOT / "infra").glob("*.py")))
 )
+
+WITH_SERVICE = {
+    *(*COUNTS, SECONDS_TO_CAPTURE),
+    *(*reconcile_report.COUNTS, reconcile_report.TOTAL),
+    *(*tables_report.COUNTS, tables_report.SECONDS_BEHIND),
+}
+"""Metrics whose only dimension is `service`."""
 
 
 def table_names(page: str, header: str) -> set[str]:
@@ -89,15 +97,14 @@ def test_outputs_are_those_of_the_stacks() -> None:
 
 
 def test_metrics_are_those_of_the_reports() -> None:
-    names = {*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *reconcile_report.GAUGES, *tables_report.COUNTS}
-    assert table_names(OPERATIONS, "metric") == names
+    assert table_names(OPERATIONS, "metric") == WITH_SERVICE | set(reconcile_report.GAUGES)
 
 
 def test_the_metrics_that_are_paid_for_are_counted() -> None:
     [(with_service, by_instance)] = re.findall(
         r"metrics: (\d+) with `service`, and (\d+) for each instance", OPERATIONS
     )
-    assert int(with_service) == len({*COUNTS, SECONDS_TO_CAPTURE, *reconcile_report.COUNTS, *tables_report.COUNTS})
+    assert int(with_service) == len(WITH_SERVICE)
     assert int(by_instance) == len(reconcile_report.GAUGES)
     [always] = re.findall(r"that always have data: (\d+)", OPERATIONS)
     [sometimes] = re.findall(r"that have data sometimes: (\d+)", OPERATIONS)
@@ -135,6 +142,15 @@ def test_variables_in_commands_are_outputs_or_set_before() -> None:
     assert {"TableName", "BucketName", "QueueArn", "DeadLetterQueueArn"} <= used
 
 
+def test_variables_in_the_runbook_s_commands_are_outputs_or_explained_there() -> None:
+    used = set(re.findall(r'"\$(\w+)(?:-\w+)?"', "".join(RUNBOOK.split("```")[1::2])))
+    [explained] = re.findall(r"^In the commands .+\n.+", RUNBOOK, re.MULTILINE)
+    own = set(re.findall(r"`\$([A-Z]+)`", explained))
+
+    assert used - OUTPUTS - {"CONTACT_REFERENCES_STAGE"} == own
+    assert "export CONTACT_REFERENCES_STAGE=" in RUNBOOK
+
+
 STANDS_FOR_AWS = """\
 import sys, jmespath
 stack, query = (sys.argv[sys.argv.index(name) + 1] for name in ("--stack-name", "--query"))
@@ -147,7 +163,11 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
     [line] = [line for line in README.splitlines() if line.startswith("stage=prod; eval ")]
     (tmp_path / "aws.py").write_text(STANDS_FOR_AWS)
     aws = f'aws() {{ {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "aws.py"))} "$@"; }}'
-    names = [f"{stack}{number}" for stack in ("Storage", "Capture", "Reconcile", "Lookup", "Tables") for number in "12"]
+    names = [
+        f"{stack}{number}"
+        for stack in ("Storage", "Capture", "Reconcile", "Lookup", "Tables", "Monitoring")
+        for number in "12"
+    ]
     script = "\n".join([aws, line, *(f'echo "${name}"' for name in names)])
     answer = subprocess.run(["bash", "-euc", script], capture_output=True, check=True, text=True)
     assert answer.stdout.splitlines() == [
@@ -158,7 +178,7 @@ def test_one_line_sets_a_variable_for_each_output_of_all_stacks(tmp_path: Path) 
 def test_the_stacks_are_those_that_the_line_asks_for() -> None:
     built = set(re.findall(r'f"\{prefix\}-(\w+)"', (ROOT / "app.py").read_text()))
     [named] = re.findall(r"for part in ([\w ]+); do", README)
-    assert set(named.split()) == built - {"FlowDesigner"}, "which has no outputs, and is not always there"
+    assert set(named.split()) == built - {"FlowDesigner", "ActNow"}, "which have no outputs, and are not always there"
 
 
 def query_of(command: str, page: str) -> str:

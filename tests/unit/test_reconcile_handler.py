@@ -130,14 +130,15 @@ def test_a_run_counts_what_it_did_and_gauges_each_instance(function: Function) -
         function.world.have(f"{n}", NOON - 2 * HOUR)
     function()
     lines = function.lines()
-    assert numbers(lines, "service") == [{"CaptureRequests": 3, "SearchCalls": 2, "HoursClosed": 40}]
+    totals = {"CaptureRequests": 3, "SearchCalls": 2, "HoursClosed": 40, "ContactsMissing": 3}
+    assert numbers(lines, "service") == [totals]
     gauges = {found.pop("instance_id"): found for found in numbers(lines, "service", "instance_id")}
     assert gauges == {
         "first": {"ContactsMissing": 3, "HoursOpen": 3, "BackfillHoursOpen": 0, "RechecksDue": 0},
         "other": {"ContactsMissing": 0, "HoursOpen": 3, "BackfillHoursOpen": 0, "RechecksDue": 0},
     }
     function()
-    assert numbers(function.lines(), "service") == [{"SearchCalls": 0}]
+    assert numbers(function.lines(), "service") == [{"SearchCalls": 0, "ContactsMissing": 3}]
 
 
 def test_refused_searches_are_counted_and_fail_the_run_with_its_instance_in_the_log(function: Function) -> None:
@@ -242,6 +243,19 @@ def test_instances_that_cannot_be_listed_fail_the_run(function: Function) -> Non
     function.find_instances = fail
     with pytest.raises(ConfigurationError):
         function()
+    assert numbers(function.lines(), "service") == [{"SearchCalls": 0, "ConfigurationErrors": 1}]
+
+
+def test_a_run_that_a_wrong_deployment_fails_counts_once_however_many_instances_it_hinders(function: Function) -> None:
+    function.world.searches.refused = {"first": "AccessDeniedException", "other": "AccessDeniedException"}
+    with pytest.raises(ConfigurationError):
+        function()
+    [counts] = numbers(function.lines(), "service")
+    assert counts["ConfigurationErrors"] == 1
+    function.world.searches.refused = {}
+    function()
+    [counts] = numbers(function.lines(), "service")
+    assert "ConfigurationErrors" not in counts
 
 
 @pytest.mark.usefixtures("environment")

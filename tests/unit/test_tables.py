@@ -27,7 +27,7 @@ from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import REFERENCE_COLUMNS, Capture
 from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.environment import SettingsError
-from contact_references.model.errors import CaptureError, RetriableError
+from contact_references.model.errors import CaptureError, ConfigurationError, RetriableError
 from contact_references.model.reference import normalize_references
 from contact_references.model.timestamps import parse_iso
 from contact_references.tables import day as day_module
@@ -371,9 +371,9 @@ def test_a_run_writes_the_days_that_changed_and_no_others(world: World) -> None:
     assert [row["contact_id"] for row in world.table(date="2026-03-02")] == ["b"]
     assert world.table(REFERENCES, date="2026-03-02") == []
     assert world.marked() == []
-    assert world.counted() == {"DaysBehind": 0}
+    assert world.counted() == {"SecondsBehind": 0}
     assert world.run() == 0
-    assert world.counted() == {"DaysBehind": 0}
+    assert world.counted() == {"SecondsBehind": 0}
 
 
 def test_references_come_first_so_that_whoever_finds_a_contact_finds_them(world: World) -> None:
@@ -540,6 +540,41 @@ def test_a_day_that_fails_hinders_no_other(world: World) -> None:
     assert world.run() == 1
 
 
+def test_a_run_tells_for_how_long_the_tables_have_been_behind(world: World) -> None:
+    world.append(capture("a", 1))
+    world.clock.advance(minutes=60)
+    world.append(capture("b", 1))
+    world.append(capture("c", 1), date="2026-03-02")
+    world.clock.advance(minutes=90)
+
+    def fail() -> None:
+        raise ValueError(VALUE)
+
+    world.before("GetObject", fail)
+    with pytest.raises(CaptureError):
+        world.run()
+
+    assert world.counted() == {"DaysBehind": 1, "SecondsBehind": 150 * 60}
+
+
+def test_a_day_that_grows_while_it_is_written_is_behind_since_it_was_listed(world: World) -> None:
+    world.append(capture("a", 1))
+    world.clock.advance(minutes=60)
+
+    def append() -> None:
+        world.clock.advance(minutes=5)
+        World.append(other, capture("b", 1, URL))
+
+    other: World = SimpleNamespace(lake=Lake(make_client("s3"), "lake"), ledger=world.ledger)  # type: ignore[assignment]
+    world.before("PutObject", append)
+
+    world.run()
+
+    assert world.counted() == {"DaysBehind": 1, "SecondsBehind": 5 * 60}
+    [since] = world.days.find_marked().values()
+    assert since - NOON == pytest.approx(timedelta(minutes=60), abs=timedelta(seconds=1))
+
+
 def test_the_first_run_marks_every_day_that_the_lake_has(world: World) -> None:
     world.lake.append(DATE, [capture("a", 1)])
     world.put(b"", name="stray", date="no-date")
@@ -636,7 +671,7 @@ def test_the_function_answers_what_it_did(module: ModuleType, world: World, caps
 
     assert module.handler({}, CONTEXT) == {"outcome": "the days that changed are written", "written": 1}
     [line] = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
-    assert (line["DaysBehind"], line["service"]) == ([0], "contact-references")
+    assert (line["SecondsBehind"], line["service"]) == ([0], "contact-references")
     assert module.handler({"rebuild": {"from": DATE}}, CONTEXT) == {"days": 1}
     world.days.take_lease("another", now=datetime.now(UTC), until=datetime.now(UTC) + timedelta(hours=1))
     assert module.handler({}, CONTEXT) == {"outcome": "another run is at work", "written": 0}
@@ -658,6 +693,26 @@ def test_the_function_answers_what_it_did(module: ModuleType, world: World, caps
 def test_what_is_no_command_is_refused_with_an_example(event: Any, module: ModuleType) -> None:
     with pytest.raises(InvalidCommandError, match=r"2026-01-|swap them"):
         module.handler(event, CONTEXT)
+
+
+def test_a_run_that_a_wrong_deployment_fails_is_counted_as_that(
+    module: ModuleType, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.append(capture("a", 1))
+    world.run()  # the first run lists the lake before any day
+    world.append(capture("b", 1))
+    for version in world.s3.list_object_versions(Bucket="lake")["Versions"]:
+        world.s3.delete_object(Bucket="lake", Key=version["Key"], VersionId=version["VersionId"])
+    world.s3.delete_bucket(Bucket="lake")
+    with pytest.raises(ConfigurationError):
+        module.handler({}, CONTEXT)
+    world.dynamodb.delete_table(TableName="ledger")
+    with pytest.raises(ConfigurationError):
+        module.handler({}, CONTEXT)
+
+    lines = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
+    assert [line["ConfigurationErrors"] for line in lines] == [[1], [1]]
+    assert [line.get("DaysBehind") for line in lines] == [[1], None]
 
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "BUCKET_NAME", "DUCKDB_MEMORY_MEGABYTES", "RETENTION_DAYS"])

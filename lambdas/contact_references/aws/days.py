@@ -87,8 +87,8 @@ class Days:
                 ExpressionAttributeValues=serialize({":now": format_time(now)}),
             )
 
-    def find_marked(self) -> list[str]:
-        """Return the dates that are marked, as of a moment ago, the one that is behind for longest first."""
+    def find_marked(self) -> dict[str, datetime]:
+        """Return the dates that are marked, as of a moment ago, and since when: behind for longest first."""
         with translated_errors("Query", {}):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
@@ -96,7 +96,8 @@ class Days:
                 KeyConditionExpression="due_key = :key",
                 ExpressionAttributeValues=serialize({":key": _DUE_KEY}),
             )
-            return [item["sk"]["S"] for page in pages for item in page["Items"]]
+            items = [item for page in pages for item in page["Items"]]
+        return {item["sk"]["S"]: parse_iso(item["due_at"]["S"]) for item in items}
 
     def read_mark(self, date: str) -> Mark | None:
         """Return a day's mark as it is now; None if it is not marked."""
@@ -118,7 +119,10 @@ class Days:
             )
 
     def clear(self, mark: Mark, *, read_to: datetime | None) -> bool:
-        """Take a day's mark away, and note how far the lake was read; return False if it was marked again since."""
+        """Take a day's mark away, and note how far the lake was read; return False if it was marked again since.
+
+        Then the mark stays, as one made at that reading: what was there before is in the tables.
+        """
         update = "REMOVE due_key, due_at, read_to"
         values: dict[str, object] = {":version": mark.version}
         if read_to is not None:
@@ -134,5 +138,12 @@ class Days:
                     ExpressionAttributeValues=serialize(values),
                 )
             except self._client.exceptions.ConditionalCheckFailedException:
+                if read_to is not None:
+                    self._client.update_item(
+                        TableName=self._table_name,
+                        Key=serialize({"pk": "DAYS", "sk": mark.date}),
+                        UpdateExpression="SET due_at = :read_to",
+                        ExpressionAttributeValues=serialize({":read_to": format_time(read_to)}),
+                    )
                 return False
         return True

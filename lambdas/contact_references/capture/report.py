@@ -24,6 +24,7 @@ COUNTS = (
     "UnlistedReferences",
     "RefusedTypes",
     "ContactsStillProcessing",
+    "ConfigurationErrors",
     "ApiCalls",
     "ThrottledApiCalls",
 )
@@ -41,6 +42,7 @@ class Report:
         self._metrics = metrics
         self._type_lists = type_lists
         self._counts: Counter[str] = Counter()
+        self._types: Counter[str] = Counter()
 
     def contact(self, key: ContactKey, result: Result | CaptureError) -> None:
         """Tell what became of a contact."""
@@ -66,6 +68,7 @@ class Report:
                 InvalidReferences=counts["invalid_references"],
                 UnlistedReferences=counts["unlisted_references"],
             )
+            self._types.update(reference.reference_type for reference in references)
             line |= counts
         if result.seconds_to_capture is not None:
             self._metrics.add_metric(SECONDS_TO_CAPTURE, MetricUnit.Seconds, result.seconds_to_capture)
@@ -84,6 +87,7 @@ class Report:
 
     def undelivered(self, message_id: str, error: CaptureError) -> None:
         """Tell that the queue could not be told what to do with a message that was not captured."""
+        self._count_configuration(error)
         line = {"message_id": message_id, "error": error.error, "reason": error.reason}
         self._logger.warning("message stays on the queue", extra=line)
 
@@ -95,6 +99,7 @@ class Report:
 
     def leftover(self, error: CaptureError) -> None:
         """Tell of rows that could not be deleted: they don't count, and the contact's next capture deletes them."""
+        self._count_configuration(error)
         self._logger.warning("rows left over", extra={"error": error.error, "reason": error.reason})
 
     def api_calls(self, calls: int, throttled_calls: int) -> None:
@@ -106,10 +111,18 @@ class Report:
         for name, count in self._counts.items():
             if count or name == "ApiCalls":
                 self._metrics.add_metric(name, MetricUnit.Count, count)
+        if self._types:
+            # Beside the metrics, for queries over the log: a metric a type would be paid for by the month.
+            self._metrics.add_metadata("references_by_type", dict(self._types))
         self._counts.clear()
+        self._types.clear()
 
     def _failure(self, what: str, error: CaptureError, ids: dict[str, str]) -> None:
         self._counts["ContactsFailed"] += 1
+        self._count_configuration(error)
         needs_attention = isinstance(error, PermanentError | ConfigurationError)
         log = self._logger.error if needs_attention else self._logger.warning
         log(what, extra=ids | {"outcome": "failed", "error": error.error, "reason": error.reason})
+
+    def _count_configuration(self, error: CaptureError) -> None:
+        self._counts["ConfigurationErrors"] += isinstance(error, ConfigurationError)

@@ -7,13 +7,24 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from contact_references.model.contact import ContactKey, Instance
 from contact_references.model.coverage import Hour
-from contact_references.model.errors import CaptureError
+from contact_references.model.errors import CaptureError, ConfigurationError
 
-COUNTS = ("CaptureRequests", "SearchCalls", "ThrottledSearchCalls", "HoursClosed", "HoursGivenUp", "RechecksGivenUp")
+COUNTS = (
+    "CaptureRequests",
+    "SearchCalls",
+    "ThrottledSearchCalls",
+    "HoursClosed",
+    "HoursGivenUp",
+    "RechecksGivenUp",
+    "ConfigurationErrors",
+)
 """Metrics counted in each invocation, without zeros but for its calls."""
 
 GAUGES = ("ContactsMissing", "HoursOpen", "BackfillHoursOpen", "RechecksDue")
 """Metrics by `instance_id` of each run, whose latest value is right; in the order of Gauges."""
+
+TOTAL = "ContactsMissing"
+"""The gauge that each run also has without `instance_id`: the sum over the instances that it could measure."""
 
 
 class Gauges(NamedTuple):
@@ -32,6 +43,7 @@ class ReconcileReport:
         self._logger = logger
         self._metrics = metrics
         self._counts = dict.fromkeys(COUNTS, 0)
+        self._total: int | None = None
 
     def hour(self, hour: Hour) -> None:
         """Tell of an hour whose visit has ended by closing it."""
@@ -57,11 +69,18 @@ class ReconcileReport:
 
     def failed(self, instance: Instance, error: CaptureError) -> None:
         """Tell of what failed of one instance."""
+        self.ended(error)
         line = {"instance_id": instance.instance_id, "error": error.error, "reason": error.reason}
         self._logger.error("instance not reconciled", extra=line)
 
+    def ended(self, error: CaptureError) -> None:
+        """Note what failed a run or a part of it: a run that met configuration errors counts as one."""
+        if isinstance(error, ConfigurationError):
+            self._counts["ConfigurationErrors"] = 1
+
     def gauges(self, instance: Instance, gauges: Gauges) -> None:
         """Write an instance's gauges."""
+        self._total = (self._total or 0) + gauges.contacts_missing
         metrics = EphemeralMetrics()
         metrics.add_dimension("instance_id", instance.instance_id)
         for name, value in zip(GAUGES, gauges, strict=True):
@@ -74,4 +93,7 @@ class ReconcileReport:
         for name, count in self._counts.items():
             if count or name == "SearchCalls":
                 self._metrics.add_metric(name, MetricUnit.Count, count)
+        if self._total is not None:
+            self._metrics.add_metric(TOTAL, MetricUnit.Count, self._total)
         self._counts = dict.fromkeys(COUNTS, 0)
+        self._total = None

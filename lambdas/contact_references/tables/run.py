@@ -107,21 +107,25 @@ class Tables:
             with run.failing_alone(date):
                 self._delete(date)
         waiting = [date for date in marked if date not in expired]
-        behind = set(waiting)
+        behind = {date: marked[date] for date in waiting}
         for date in waiting:
             if run.written and not run.has_time():
                 break
             with run.failing_alone(date):
-                if self._write(date):
-                    behind.remove(date)
+                listed_at = self._write(date)
+                if listed_at is None:
+                    del behind[date]
+                else:
+                    behind[date] = listed_at
                 run.written += 1
-        self.report.behind(len(behind))
+        longest = max((self.clock() - since for since in behind.values()), default=timedelta())
+        self.report.behind(len(behind), seconds=round(longest.total_seconds()))
 
-    def _write(self, date: str) -> bool:
-        """Write a day's tables; return whether they have what the lake has, as far as is known."""
+    def _write(self, date: str) -> datetime | None:
+        """Write a day's tables; return None, or since when they are behind if the lake got more meanwhile."""
         mark = self.days.read_mark(date)
         if mark is None:
-            return True
+            return None
         began, listed_at = time.monotonic(), self.clock()
         with TemporaryDirectory() as name:
             folder = Path(name)
@@ -140,7 +144,7 @@ class Tables:
             self.folders.put(REFERENCES, date, tables.references_file)
             self.folders.put(CONTACTS, date, tables.contacts_file)
         self.report.written(date, tables, objects=len(objects), seconds=time.monotonic() - began)
-        return self.days.clear(mark, read_to=listed_at)
+        return None if self.days.clear(mark, read_to=listed_at) else listed_at
 
     def _is_readable(self, date: str, path: Path) -> bool:
         content = path.read_bytes()
