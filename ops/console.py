@@ -19,7 +19,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def print_json(content: Any) -> None:
     """Print a JSON document to standard output, and nothing else."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    print(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as JSON writes it
 
 
 def ask(question: str, *, is_answered: bool) -> None:

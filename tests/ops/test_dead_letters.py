@@ -252,6 +252,15 @@ def test_a_dead_letter_is_shown_without_what_may_be_a_person_s(run: Run, bury: C
     assert "+12065550100" not in text
 
 
+def test_a_text_that_no_terminal_takes_is_written_as_json_writes_it(run: Run, bury: Callable[..., None]) -> None:
+    bury(r'{"detail": {"contactId": "a\ud800", "\ud800": 1}}', INVALID)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    assert letter["contact_id"] == "a\ud800"
+    for options in ((), ("--json",)):
+        assert r"a\ud800" in run("show", letter["message_id"], *options)
+    assert r"a\ud800" in run("list")
+
+
 def test_a_body_that_is_no_json_is_not_shown(run: Run, bury: Callable[..., None]) -> None:
     bury("jane@example.com", INVALID)
     [letter] = run("list", reads_json=True)["dead_letters"]
