@@ -207,8 +207,8 @@ LINES: Sequence[Line] = (
 
 
 def cost(load: Load) -> dict[str, float]:
-    """Return US dollars a month by the names of the lines; what costs nothing is left out."""
-    return {line.name: dollars for line in LINES if (dollars := line.dollars(load)) > 0}
+    """Return US dollars a month by the names of the lines, to the cent; what costs nothing is left out."""
+    return {line.name: round(dollars, 2) for line in LINES if (dollars := line.dollars(load)) > 0}
 
 
 def _between(points: Sequence[tuple[float, float]], x: float) -> float:
@@ -252,7 +252,7 @@ def _describe(load: Load, rate: float) -> dict[str, Any]:
             "longest_wait_seconds": round(wait.longest_seconds) if wait.keeps_up else None,
         },
         "cost": {
-            "lines": [{"name": name, "usd_a_month": round(dollars, 2)} for name, dollars in costs.items()],
+            "lines": [{"name": name, "usd_a_month": dollars} for name, dollars in costs.items()],
             "usd_a_month": round(sum(costs.values()), 2),
         },
     }

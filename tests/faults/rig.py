@@ -156,6 +156,7 @@ class Rig:
 
     def __init__(self, system: System, directory: Path) -> None:
         self.system = system
+        self.directory = directory
         self._log = directory / "emulator.log"
         self._lake: dict[str, list[Json]] = {}
 
@@ -262,7 +263,7 @@ class Rig:
     def lake(self) -> dict[str, list[Json]]:
         """The lake's records by object. Objects never change, so each is read once."""
         bucket, s3 = self.system.outputs["BucketName"], self.system.clients.s3
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="captures/"):
             for entry in page.get("Contents", []):
                 if entry["Key"] not in self._lake:
                     body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()

@@ -45,8 +45,7 @@ def test_the_documented_bill_is_what_plan_prints(column: int, contacts: int) -> 
 
     assert [line["name"] for line in bill["lines"]] == list(documented)
     assert {line["name"]: line["usd_a_month"] for line in bill["lines"]} == pytest.approx(documented, abs=0.011)
-    assert bill["usd_a_month"] == pytest.approx(total, abs=0.03)
-    assert sum(documented.values()) == pytest.approx(total, abs=0.05)
+    assert bill["usd_a_month"] == pytest.approx(total, abs=0.02)
 
 
 def test_what_contact_lens_adds_is_what_the_document_says() -> None:
@@ -55,7 +54,7 @@ def test_what_contact_lens_adds_is_what_the_document_says() -> None:
     assert said is not None
     for contacts, dollars in zip((1_000, 10_000, 100_000), said.groups(), strict=True):
         with_lens, without = cost(Load(contacts=contacts, lens=1)), cost(Load(contacts=contacts))
-        assert sum(with_lens.values()) - sum(without.values()) == pytest.approx(float(dollars), abs=0.006)
+        assert sum(with_lens.values()) - sum(without.values()) == pytest.approx(float(dollars), abs=0.011)
 
 
 def test_the_documented_quotas_carry_what_plan_says() -> None:
