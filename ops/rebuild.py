@@ -4,6 +4,7 @@ Each of them can be ended anywhere and started again: what is done is done, and 
 """
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -109,6 +110,10 @@ def _invoke_tables(deployment: Deployment, command: dict[str, Any]) -> dict[str,
         if command:
             raise OpsError("the tables function is not invoked, as Lambda is busy: try again in a minute") from None
         return {"written": 0}
+    except ReadTimeoutError:
+        if command:
+            raise
+        return {"written": 0}  # the run may still be at work
     content: dict[str, Any] = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:
         raise OpsError(
@@ -418,10 +423,10 @@ def lake(
     deployment = deployment_of(context)
     name = deployment.output("TableName")
     items, size = _measure(deployment, name)
-    units = size / _SCANNED_BYTES_A_UNIT
+    units = math.ceil(size / _SCANNED_BYTES_A_UNIT)
     ask(
         f"Append the contacts completed from {start} to {end} (not included) to the lake again? The whole ledger is "
-        f"scanned: about {items:,} items, {units:,.0f} read units, {units * prices.DYNAMODB_READ_UNIT:.2f} USD; and "
+        f"scanned: about {items:,} items, {units:,} read units, {units * prices.DYNAMODB_READ_UNIT:.2f} USD; and "
         "each contact of the period read, about 2 read units.",
         is_answered=yes,
     )
@@ -441,12 +446,7 @@ def lake(
             }
         )
     else:
-        days = _count(len(rebuilt.dates), "day")
-        make_console().print(
-            f"{_count(rebuilt.captures, 'capture')} of {days} appended in {_count(rebuilt.objects, 'object')}; "
-            f"{rebuilt.gone:,} left out, as they have expired. The days are marked: the next hourly runs make their "
-            f"tables anew, or at once `rebuild tables --from {start} --to {end}`."
-        )
+        _tell_of_lake(rebuilt, start, end)
     _end_with(rebuilt.damaged, console)
 
 
@@ -462,9 +462,9 @@ def ledger(context: typer.Context, source: TableOption, yes: YesOption = False, 
         raise OpsError(f"{source} is the ledger itself: name the table that was restored beside it")
     items, size = _measure(deployment, source)
     ledger_items, _ = _measure(deployment, name)
-    units = size / _SCANNED_BYTES_A_UNIT * 2
+    units = math.ceil(size / _SCANNED_BYTES_A_UNIT * 2)
     ask(
-        f"Copy to the ledger what it lacks of {source}? All of that table is read: {units:,.0f} read units, "
+        f"Copy to the ledger what it lacks of {source}? All of that table is read: about {units:,} read units, "
         f"{units * prices.DYNAMODB_READ_UNIT:.2f} USD; the ledger, about 2 read units a contact; and written only what "
         "is missing.",
         is_answered=yes,
@@ -481,8 +481,8 @@ def ledger(context: typer.Context, source: TableOption, yes: YesOption = False, 
             f"Copied: {_count(counts['contacts'], 'contact')} that the ledger lacked, the missing rows of "
             f"{_count(counts['completed'], 'contact')}, {_count(counts['rows'], 'row')} in all, "
             f"{_count(counts['hours'], 'hour')}, {_count(counts['days'], 'day')}.\n"
-            f"Left as they are: {_count(counts['left'], 'contact')} that the ledger has, {counts['kept']:,} of which "
-            f"it has another capture. Not copied, as they have expired: {counts['expired']:,}."
+            f"Left as they are: {_count(counts['left'], 'contact')} that the ledger has, and {counts['kept']:,} of "
+            f"which it has another capture. Not copied, as they have expired: {counts['expired']:,}."
         )
     _end_with(rebuilt.damaged, console)
 
@@ -524,6 +524,23 @@ def _measure(deployment: Deployment, table_name: str) -> tuple[int, int]:
     if table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
         raise OpsError(f"{table_name} is {table['TableStatus'].lower()}: wait until it is active")
     return table.get("ItemCount", 0), table.get("TableSizeBytes", 0)
+
+
+def _tell_of_lake(rebuilt: LakeRebuilt, start: str, end: str) -> None:
+    told = [
+        f"{_count(rebuilt.captures, 'capture')} of {_count(len(rebuilt.dates), 'day')} appended in "
+        f"{_count(rebuilt.objects, 'object')}."
+        if rebuilt.captures
+        else "Nothing is appended: the ledger has no whole capture of these days."
+    ]
+    if rebuilt.gone:
+        told.append(f"{_count(rebuilt.gone, 'contact')} left out, expired.")
+    if rebuilt.captures:
+        told.append(
+            "The days are marked: the next hourly runs make their tables anew, or at once "
+            f"`rebuild tables --from {start} --to {end}`."
+        )
+    make_console().print(" ".join(told))
 
 
 def _scanning(progress: Progress, items: int) -> Callable[[int], None]:

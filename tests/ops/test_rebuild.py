@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 import typer
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
@@ -257,17 +258,28 @@ def test_a_day_that_gets_something_new_all_the_time_does_not_keep_the_command(wo
     assert world.marked() == ["2026-10-01"]
 
 
-def test_lambda_s_refusal_is_waited_for(world: World) -> None:
+@pytest.mark.parametrize(
+    "error", [TablesFunction.exceptions.TooManyRequestsException(), ReadTimeoutError(endpoint_url="https://lambda")]
+)
+def test_an_answer_that_does_not_come_is_waited_for(error: Exception, world: World) -> None:
     append(world, world.commit("a", URL))
     slept: list[float] = []
 
     def refuse_once() -> None:
         if len(world.function.commands) == 2:
-            raise TablesFunction.exceptions.TooManyRequestsException
+            raise error
 
     world.function.before = refuse_once
     assert rebuild_tables(world.deployment, PERIOD, sleep=slept.append).written == 1
     assert len(slept) == 1
+
+
+def test_a_busy_lambda_is_a_sentence(world: World) -> None:
+    def refuse() -> None:
+        raise TablesFunction.exceptions.TooManyRequestsException
+
+    world.function.before = refuse
+    assert "as Lambda is busy: try again in a minute" in world.refusal("tables", *DATES, "--yes")
 
 
 def test_a_function_that_fails_is_a_sentence(world: World) -> None:
@@ -379,9 +391,16 @@ def test_expired_contacts_are_left_out_and_damaged_ones_named(world: World) -> N
     ]
     assert "Jane" not in result.output
     shown = world.run("lake", *DATES, "--yes")
-    assert "1 capture of 1 day appended in 1 object; 1 left out" in " ".join(shown.stdout.split())
+    assert "1 capture of 1 day appended in 1 object. 1 contact left out, expired. The days are marked" in " ".join(
+        shown.stdout.split()
+    )
     assert "2 contacts damaged" in shown.stderr
     assert f"capture damaged --instance {INSTANCE_ID}" in shown.stderr
+
+
+def test_a_period_of_which_the_ledger_has_nothing_is_said(world: World) -> None:
+    assert "Nothing is appended" in world.run("lake", *DATES, "--yes").stdout
+    assert world.marked() == []
 
 
 def test_the_question_says_what_it_costs(world: World) -> None:
