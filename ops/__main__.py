@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.markup import escape
 
 from contact_references.model.errors import CaptureError
 from ops.console import make_console
@@ -41,7 +42,7 @@ def main(program: typer.Typer = app, arguments: list[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except (OpsError, CaptureError, BotoCoreError, ClientError) as error:
-        make_console(stderr=True).print(f"[red]error:[/red] {explain(error)}")
+        make_console(stderr=True).print(f"[red]error:[/red] {escape(explain(error))}")
         return 1
     return 0
 

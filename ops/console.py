@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ops.errors import OpsError
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking first.")]
 
@@ -25,8 +27,14 @@ def print_json(content: Any) -> None:
 
 def ask(question: str, *, is_answered: bool) -> None:
     """Ask before something changes, unless the answer was given with --yes; anything but yes ends the command."""
+    if is_answered:
+        return
+    try:
+        is_answered = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise OpsError("nobody has answered, so nothing was changed: say --yes to do it without asking") from None
     if not is_answered:
-        typer.confirm(question, abort=True, err=True)
+        raise OpsError("nothing was changed")
 
 
 def make_progress(console: Console) -> Progress:
