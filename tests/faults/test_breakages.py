@@ -47,9 +47,11 @@ def _calls_fail(operation: str, kind: str) -> Callable[[Rig, Work], AbstractCont
     @contextmanager
     def fail(rig: Rig, work: Work) -> Iterator[None]:
         rig.inject(Fault(operation, kind))
-        _complete_some(work)
-        yield
-        rig.lift()
+        try:
+            _complete_some(work)
+            yield
+        finally:
+            rig.lift()
 
     return fail
 
@@ -60,9 +62,13 @@ def _refuse_contacts(rig: Rig, work: Work) -> Iterator[None]:
     for contact_id in contact_ids:
         fault = {"operation": "ListContactReferences", "kind": "invalid_parameter", "contact": contact_id}
         rig.system.control_connect("faults", fault)
-    work.complete(contact_ids)
-    yield
-    rig.lift()
+    try:
+        work.complete(contact_ids)
+        # No earlier: what is refused for a moment only looks like a type that the channel cannot have.
+        assert rig.drain(_SECONDS)
+        yield
+    finally:
+        rig.lift()
 
 
 @contextmanager
