@@ -1,6 +1,7 @@
 """How dead letters are looked at: as many as there are, and they stay."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -16,7 +17,7 @@ def test_dead_letters_are_read_with_their_reasons_and_are_visible_again(monkeypa
     with mock_aws():
         sqs = boto3.client("sqs", region_name="us-east-1")
         url = sqs.create_queue(QueueName="dead")["QueueUrl"]
-        why = {name: {"DataType": "String", "StringValue": name.upper()} for name in ("error", "reason")}
+        why: Any = {name: {"DataType": "String", "StringValue": name.upper()} for name in ("error", "reason")}
         for number in range(12):
             sqs.send_message(QueueUrl=url, MessageBody=str(number), MessageAttributes=why)
         sqs.send_message(QueueUrl=url, MessageBody="12")
