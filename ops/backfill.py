@@ -86,13 +86,19 @@ def find_period(
     Raises:
         OpsError: the period is reversed, in the future, or beyond what is kept.
     """
-    event = {"from": format_time(start), "to": format_time(end)}
+    event = {name: _spell(moment) for name, moment in (("from", start), ("to", end))}
     try:
         found = parse_backfill(event, instances=instances, now=now, retention=read_retention(deployment.settings))
     except InvalidPeriodError as error:
         raise OpsError(str(error)) from None
     first = floor_to_hour(start)
     return first, found.hours[-1] + HOUR if found.hours else first
+
+
+def _spell(moment: datetime) -> str:
+    """Return a time as short as a person would give it."""
+    text = format_time(moment)
+    return text.removesuffix("T00:00:00.000Z").replace(":00.000Z", "Z")
 
 
 def follow_backfill(
@@ -120,10 +126,10 @@ def follow_backfill(
         OpsError: the function refuses the period, or a run failed.
     """
     period = {"from": format_time(start), "to": format_time(end)}
-    marked, requested = 0, 0
+    payloads = [period | {"instanceArn": instance.arn} for instance in instances]
+    marked = sum(int(reconcile(deployment, payload)["hours"]) for payload in payloads)
+    requested = 0
     pause = max(_LOOK_SECONDS, (end - start) / HOUR * len(instances) / _HOURS_A_SECOND)
-    for payload in _payloads(deployment, instances, period):
-        marked += int(reconcile(deployment, payload)["hours"])
 
     def look() -> tuple[Progress, bool]:
         hours = [hour for instance in instances for hour in find_hours(deployment, instance, start, end)]
@@ -150,12 +156,6 @@ def follow_backfill(
         if not progress.missing or not is_queued or time.monotonic() > deadline:
             return progress
         time.sleep(pause)
-
-
-def _payloads(deployment: Deployment, instances: Sequence[Instance], period: Mapping[str, str]) -> list[dict[str, str]]:
-    if len(instances) == len(deployment.instances()):
-        return [dict(period)]
-    return [{**period, "instanceArn": instance.arn} for instance in instances]
 
 
 def _measure(deployment: Deployment, hours: Sequence[Hour], marked: int, requested: int, now: datetime) -> Progress:

@@ -24,7 +24,8 @@ from ops.deployment import Deployment, InstanceOption, deployment_of, program_of
 from ops.errors import OpsError
 from ops.periods import parse_moment, whole_hours
 
-_BAR_WIDTH = 16
+_BESIDE_BARS = 94  # columns of a terminal
+_BAR_WIDTHS = (6, 40)
 _MOST_HOURS = 24 * 366
 
 
@@ -145,15 +146,17 @@ def show_coverage(console: Console, coverage: Coverage, *, now: datetime, progra
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("hours")
+    table.add_column("hours", no_wrap=True)
     for name in ("completed", "captured", "missing", "visits"):
         table.add_column(name, justify="right")
     table.add_column("state")
     table.add_column("next visit")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    shortest, longest = _BAR_WIDTHS
+    width = min(longest, max(shortest, console.width - _BESIDE_BARS))
     most = max(hour.completed for hour in coverage.hours)
     for row in group_hours(coverage.hours, coverage.start, coverage.end):
-        bar = Text() if row.hour is None else make_bar(row.hour.captured, row.hour.missing, most)
+        bar = Text() if row.hour is None else make_bar(row.hour.captured, row.hour.missing, most, width)
         table.add_row(*_cells(row, now=now, opened_to=coverage.opened_to), bar)
     console.print(table)
     if coverage.missing:
@@ -165,16 +168,16 @@ def show_coverage(console: Console, coverage: Coverage, *, now: datetime, progra
         console.print(line, highlight=False)
 
 
-def make_bar(captured: int, missing: int, most: int) -> Text:
+def make_bar(captured: int, missing: int, most: int, width: int) -> Text:
     """Return a bar for an hour: as long as its contacts are many, and its end, red, as long as many are missing.
 
     What is there is seen: a single contact of many too.
 
-    >>> make_bar(9, 1, 10).plain, make_bar(1, 0, 1000).plain, make_bar(0, 0, 10).plain
+    >>> make_bar(9, 1, 10, 16).plain, make_bar(1, 0, 1000, 16).plain, make_bar(0, 0, 10, 16).plain
     ('██████████████░░', '█', '')
     """
-    full = -(-(captured + missing) * _BAR_WIDTH // max(1, most))
-    lost = min(full, -(-missing * _BAR_WIDTH // max(1, most)))
+    full = -(-(captured + missing) * width // max(1, most))
+    lost = min(full, -(-missing * width // max(1, most)))
     return Text.assemble(("█" * (full - lost), "green"), ("░" * lost, "red"))
 
 

@@ -253,7 +253,7 @@ def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
         name = "" if finding.subject == subject else escape(finding.subject)
         subject = finding.subject
         style = {Level.RED: "bold red", Level.YELLOW: "yellow"}.get(finding.level, "")
-        table.add_row(_MARKS[finding.level], name, Text(finding.sentence, style))
+        table.add_row(_MARKS[finding.level], name, Text(_make_visible(finding.sentence), style))
     commands = dict.fromkeys(finding.command for finding in findings if finding.command is not None)
     if not commands:
         return Group(table)
@@ -262,6 +262,15 @@ def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
     for command in commands:
         helps.add_row(Text(f"  {spell(command, program)}"))
     return Group(table, helps)
+
+
+def _make_visible(text: str) -> str:
+    """Return a text whose control and direction characters are spelled out: a dead letter's reason may be a stranger's.
+
+    >>> _make_visible("a\x1b[2Jb\u202e")
+    'a\\\\u001b[2Jb\\\\u202e'
+    """
+    return "".join(part if part.isprintable() else f"\\u{ord(part):04x}" for part in text)
 
 
 def spell(command: str, program: str) -> str:
