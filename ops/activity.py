@@ -134,12 +134,17 @@ def count_calls(lines: Sequence[Mapping[str, Any]], *, share: float) -> Calls:
     def total(*names: str) -> int:
         return round(sum(sum(_numbers(line.get(name))) for line in lines if "ApiCalls" in line for name in names))
 
+    def latest(name: str) -> datetime | None:
+        return max((line["at"] for line in lines if sum(_numbers(line.get(name)))), default=None)
+
     return Calls(
         minutes=LIVE_MINUTES,
         calls=total("ApiCalls"),
         throttled=total("ThrottledApiCalls"),
         done=total("ContactsCaptured", "ContactsSkipped"),
         failed=total("ContactsFailed"),
+        throttled_at=latest("ThrottledApiCalls"),
+        captured_at=latest("ContactsCaptured"),
         share=share,
     )
 

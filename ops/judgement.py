@@ -71,19 +71,28 @@ class DeadLetters:
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """Calls of ListContactReferences in so many minutes, what came of contacts, and the most calls a second."""
+    """Calls of ListContactReferences in so many minutes, what came of contacts, and the most calls a second.
+
+    `throttled_at` and `captured_at` are when an invocation last ended that met a throttled call, and one that captured.
+    """
 
     minutes: int
     calls: int = 0
     throttled: int = 0
     done: int = 0
     failed: int = 0
+    throttled_at: datetime | None = None
+    captured_at: datetime | None = None
     share: float = 8.0
 
     @property
     def throttled_share(self) -> float:
         """How much of the calls was refused for its rate."""
         return self.throttled / self.calls if self.calls else 0.0
+
+    def has_captured_since(self, at: datetime | None) -> bool:
+        """Whether a contact was captured after a moment."""
+        return at is not None and self.captured_at is not None and self.captured_at > at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +268,7 @@ def _judge_calls(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.GREEN, "Connect API", said)
         return
     said += f" ({calls.throttled_share:.0%})"
-    if calls.throttled_share >= HARD_SHARE and facts.queue.total:
+    if calls.throttled_share >= HARD_SHARE and facts.queue.total and not calls.has_captured_since(calls.throttled_at):
         yield Finding(
             Level.RED,
             "Connect API",
@@ -329,7 +338,8 @@ def _judge_tables(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.GREEN, "tables", "have all that the lake has")
         return
     ago = facts.now - tables.behind_since
-    said = f"{tables.days_behind} days are behind the lake, {tables.oldest_date} for {_span(ago)}"
+    days = "a day is" if tables.days_behind == 1 else f"{tables.days_behind} days are"
+    said = f"{days} behind the lake, {tables.oldest_date} for {_span(ago)}"
     if ago > _TABLES_BEHIND:
         yield Finding(Level.RED, "tables", f"{said}: they are not written", "ops rebuild tables")
     else:
@@ -348,18 +358,18 @@ def _judge_functions(facts: Facts) -> Iterator[Finding]:
 
 def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[Finding]:
     tail = f"aws logs tail {function.log_group} --since {function.minutes}m"
+    past = []
     for failure in function.failures:
         level = _judge_failure(facts, function, failure)
-        if level is Level.GREEN:
-            continue
-        why = f" of {failure.error}: {failure.reason}" if failure.error else " in all"
-        said = f"{failure.message}: {failure.count}{why}, last {_at(failure.last_at, facts.now)}"
         if level is Level.YELLOW:
-            yield Finding(level, subject, said)
-        else:
+            past.append(f"{failure.count} of {failure.error or failure.message}")
+        elif level is Level.RED:
+            said = f"{failure.message}: {failure.count} of {failure.error}: {failure.reason}"
             is_denied = "Denied" in failure.error
             help_ = f"npx cdk deploy --all -c stage={facts.stage}" if is_denied else tail
-            yield Finding(level, subject, said, help_)
+            yield Finding(level, subject, f"{said}, last {_at(failure.last_at, facts.now)}", help_)
+    if past:
+        yield Finding(Level.YELLOW, subject, f"failures that are over, or few, or pass: {', '.join(past)}")
     if function.errors and function.failed_at is not None:
         is_failing = _fails_still(facts, function, function.failed_at, is_minute=True)
         said = f"{function.errors} of {function.invocations} invocations failed, last {_at(function.failed_at)}"
@@ -390,11 +400,12 @@ def _judge_failure(facts: Facts, function: Function, failure: Failure) -> Level:
 def _fails_still(facts: Facts, function: Function, at: datetime, *, is_minute: bool) -> bool:
     """Whether nothing shows that the function got through its work since it failed, in the minute or moment `at`.
 
-    What a capture failed with is on the queue until it is captured; a run of reconcile that has failed tells so after
+    What a capture failed with is on the queue until it is captured, and other contacts show whether that goes again; a
+    run of reconcile that has failed tells so after
     it gave the lease back; a run of tables that got through leaves no older mark.
     """
     if function.name == "capture":
-        return facts.queue.total > 0
+        return facts.queue.total > 0 and not facts.calls.has_captured_since(at)
     if function.name == "reconcile":
         ended = facts.reconcile.held_until
         return ended is None or ended > facts.now or at >= ended

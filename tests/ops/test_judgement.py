@@ -69,6 +69,15 @@ BROKEN = {
     "Connect throttles hard": replace(QUIET, queue=BUSY, calls=THROTTLED, functions=(function("capture", CONNECT),)),
     "a role lacks a right": replace(QUIET, queue=BUSY, functions=(function("capture", DENIED),)),
     "messages are poisoned": replace(QUIET, dead_letters=DeadLetters(count=2)),
+    "others were captured before": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, captured_at=NOON - MINUTE),
+        functions=(function("capture", DENIED),),
+    ),
+    "a half of the calls is throttled": replace(
+        QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON)
+    ),
     "the table throttles": replace(QUIET, queue=BUSY, calls=FAILING, functions=(function("capture", TABLE),)),
     "events are dropped": replace(QUIET, instances=(LOST,)),
     "the bucket refuses": replace(QUIET, queue=BUSY, functions=(function("capture", BUCKET),)),
@@ -93,6 +102,15 @@ BROKEN = {
 }
 WATCHED = {
     "what failed is captured since": replace(QUIET, functions=(function("capture", DENIED),)),
+    "others are captured since": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, captured_at=NOON + MINUTE),
+        functions=(function("capture", DENIED, TABLE),),
+    ),
+    "throttled hard, and captured since": replace(
+        QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON + MINUTE)
+    ),
     "few passing failures": replace(
         QUIET, queue=BUSY, calls=FAILING, functions=(function("capture", replace(TABLE, count=2)),)
     ),
