@@ -334,14 +334,16 @@ def _judge_reconcile(facts: Facts) -> Iterator[Finding]:
 
 def _judge_tables(facts: Facts) -> Iterator[Finding]:
     tables = facts.tables
-    if tables.behind_since is None:
+    if tables.behind_since is None or tables.oldest_date is None:
         yield Finding(Level.GREEN, "tables", "have all that the lake has")
         return
     ago = facts.now - tables.behind_since
     days = "a day is" if tables.days_behind == 1 else f"{tables.days_behind} days are"
     said = f"{days} behind the lake, {tables.oldest_date} for {_span(ago)}"
     if ago > _TABLES_BEHIND:
-        yield Finding(Level.RED, "tables", f"{said}: they are not written", "ops rebuild tables")
+        after = f"{datetime.fromisoformat(tables.oldest_date) + timedelta(days=1):%Y-%m-%d}"
+        command = f"ops rebuild tables --from {tables.oldest_date} --to {after}"
+        yield Finding(Level.RED, "tables", f"{said}: they are not written", command)
     else:
         yield Finding(Level.GREEN, "tables", f"{said}; they are written each hour")
 

@@ -265,10 +265,10 @@ def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
 
 
 def _make_visible(text: str) -> str:
-    """Return a text whose control and direction characters are spelled out: a dead letter's reason may be a stranger's.
+    r"""Return a text whose control and direction characters are spelled out: a dead letter's reason may be any.
 
     >>> _make_visible("a\x1b[2Jb\u202e")
-    'a\\\\u001b[2Jb\\\\u202e'
+    'a\\u001b[2Jb\\u202e'
     """
     return "".join(part if part.isprintable() else f"\\u{ord(part):04x}" for part in text)
 
