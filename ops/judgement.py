@@ -187,6 +187,8 @@ class Facts:
     reconcile: Reconcile = field(default_factory=Reconcile)
     tables: Tables = field(default_factory=Tables)
     alarms: tuple[Alarm, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """What could not be read, and why: what else is said of it is not known."""
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -199,6 +201,7 @@ def judge(facts: Facts) -> list[Finding]:
     ['green']
     """
     return [
+        *(Finding(Level.RED, name, f"cannot be read: {why}", "ops status") for name, why in facts.unreadable),
         *_judge_alarms(facts),
         *_judge_queue(facts),
         *_judge_dead_letters(facts),

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from botocore.exceptions import ClientError
 from rich import box
 from rich.console import Group
 from rich.live import Live
@@ -19,6 +20,7 @@ from contact_references.aws.items import get_items, serialize
 from contact_references.aws.worklist import Worklist, hours_due_key, recheck_key
 from contact_references.model.contact import Instance
 from contact_references.model.coverage import HOUR, Hour, floor_to_hour
+from contact_references.model.errors import CaptureError
 from contact_references.model.timestamps import format_time, parse_iso
 from ops.activity import (
     FunctionSettings,
@@ -33,6 +35,7 @@ from ops.console import JsonOption, make_console, print_json
 from ops.coverage import find_captured
 from ops.dead_letters import read_dead_letters
 from ops.deployment import Deployment, deployment_of, program_of
+from ops.errors import explain
 from ops.judgement import (
     Alarm,
     DeadLetters,
@@ -49,6 +52,8 @@ from ops.judgement import (
     worst,
 )
 
+T = TypeVar("T")
+
 FUNCTIONS = ("capture", "reconcile", "tables", "lookup")
 
 _DEAD_LETTERS_LOOKED_AT = 200
@@ -63,15 +68,24 @@ _MARKS = {
 
 
 def gather(deployment: Deployment, now: datetime) -> Facts:
-    """Read all that there is to know, at once.
+    """Read all that there is to know, at once; what AWS refuses, such as a table that throttles, is told of as such.
 
     Raises:
         OpsError: the deployment lacks an output.
-        CaptureError, ClientError, BotoCoreError: something cannot be read.
+        ClientError, BotoCoreError: AWS cannot be asked, or not for the functions.
     """
     clients = deployment.clients
     # Clients of one session cannot be made in threads.
     _ = (clients.functions, clients.logs, clients.cloudwatch, clients.sqs, clients.dynamodb, clients.connect)
+    unreadable: dict[str, str] = {}
+
+    def known(future: "Future[T]", subject: str, otherwise: T) -> T:
+        try:
+            return future.result()
+        except (CaptureError, ClientError) as error:
+            unreadable[subject] = explain(error)
+            return otherwise
+
     with ThreadPoolExecutor(16) as threads:
         settings = {name: threads.submit(read_settings, deployment, name) for name in FUNCTIONS}
         lines = {
@@ -82,22 +96,29 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
         dead_letters = threads.submit(_read_dead_letters, deployment)
         alarms = threads.submit(_read_alarms, deployment)
         reconcile, tables = threads.submit(_read_reconcile, deployment), threads.submit(_read_tables, deployment)
-        instances = [threads.submit(_read_instance, deployment, instance, now) for instance in deployment.instances()]
-        known = [settings[name].result() for name in FUNCTIONS]
-        counts = threads.submit(read_invocations, deployment, known, now=now)
-        return _put_together(
+        found: list[Instance] = known(threads.submit(deployment.instances), "instances", [])
+        instances = [(each, threads.submit(_read_instance, deployment, each, now)) for each in found]
+        deployed = [settings[name].result() for name in FUNCTIONS]
+        counts = threads.submit(read_invocations, deployment, deployed, now=now)
+        read = {name: known(future, f"log of {name}", []) for name, future in lines.items()}
+        counted = known(counts, "metrics", {})
+        facts = _put_together(
             deployment,
             now,
-            known,
-            {name: future.result() for name, future in lines.items()},
-            counts.result(),
-            queue=queue.result(),
-            dead_letters=dead_letters.result(),
-            alarms=alarms.result(),
-            reconcile=reconcile.result(),
-            tables=tables.result(),
-            instances=tuple(future.result() for future in instances),
+            deployed,
+            read,
+            counted,
+            queue=known(queue, "queue", Queue()),
+            dead_letters=known(dead_letters, "dead letters", DeadLetters()),
+            alarms=known(alarms, "alarms", ()),
+            reconcile=known(reconcile, "reconcile", None),
+            tables=known(tables, "tables", Tables()),
+            instances=tuple(
+                known(future, f"instance {each.instance_id}", InstanceFacts(instance_id=each.instance_id))
+                for each, future in instances
+            ),
         )
+    return replace(facts, unreadable=tuple(unreadable.items()))
 
 
 def _put_together(
@@ -123,7 +144,7 @@ def _put_together(
         queue=queue,
         dead_letters=dead_letters,
         calls=count_calls(lines["capture"], share=share),
-        functions=tuple(describe_function(of, lines[of.name], counts[of.name], now=now) for of in known),
+        functions=tuple(describe_function(of, lines[of.name], counts.get(of.name, {}), now=now) for of in known),
         instances=instances,
         reconcile=Reconcile(held_until=reconcile, every=every),
         tables=tables,

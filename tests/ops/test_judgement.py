@@ -83,6 +83,7 @@ BROKEN = {
     "the bucket refuses": replace(QUIET, queue=BUSY, functions=(function("capture", BUCKET),)),
     "tables dies": replace(QUIET, functions=(DYING,), tables=BEHIND),
     "an alarm is on": replace(QUIET, alarms=(Alarm("a", "see docs/runbook.md#missing now", NOON),)),
+    "the ledger cannot be read": replace(QUIET, unreadable=(("ledger", "Query answered 400 ThrottlingException"),)),
     "messages are old": replace(QUIET, queue=Queue(waiting=1, oldest_seconds=3601)),
     "reconcile stands still": replace(QUIET, reconcile=Reconcile(held_until=NOON - HOUR)),
     "reconcile is denied": replace(QUIET, functions=(function("reconcile", DENIED),)),

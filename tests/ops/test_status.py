@@ -1,0 +1,71 @@
+"""What `status` does where a part of AWS refuses, and how it is shown."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from moto import mock_aws
+from rich.console import Console
+
+from ops.deployment import Deployment
+from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge
+from ops.status import FUNCTIONS, as_json, gather, show
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+BROKEN = Facts(
+    now=NOON,
+    stage="prod",
+    reconcile=Reconcile(held_until=NOON - timedelta(minutes=5)),
+    dead_letters=DeadLetters(count=1, reasons=(Reason("[red]", "a\x1b[2J", 1),)),
+)
+
+
+class Functions:
+    """How functions are deployed: moto would need their code."""
+
+    def get_function_configuration(self, FunctionName: str) -> dict[str, object]:  # noqa: N803 - boto3's name
+        arn = "arn:aws:connect:us-east-1:111122223333:instance/12345678-1234-1234-1234-123456789012"
+        variables = {"INSTANCE_ARNS": arn, "CONNECT_REQUESTS_PER_SECOND": "8"}
+        return {
+            "Environment": {"Variables": variables},
+            "Timeout": 895,
+            "LoggingConfig": {"LogGroup": f"/{FunctionName}"},
+        }
+
+
+def test_what_aws_refuses_is_red_and_all_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        session = boto3.Session(region_name="us-east-1")
+        clients = SimpleNamespace(
+            functions=Functions(), **{name: session.client(name) for name in ("logs", "cloudwatch", "sqs", "connect")}
+        )
+        clients.dynamodb = session.client("dynamodb")  # without a table
+        outputs = {f"{name.capitalize()}FunctionName": name for name in FUNCTIONS} | {"TableName": "none"}
+        for name in ("Queue", "DeadLetterQueue"):
+            outputs[f"{name}Url"] = clients.sqs.create_queue(QueueName=name)["QueueUrl"]
+        facts = gather(Deployment("dev", clients, outputs), datetime.now(UTC))  # type: ignore[arg-type]  # those it uses
+    assert {name.split()[0] for name, _ in facts.unreadable} == {"reconcile", "tables", "instance"}
+    findings = judge(facts)
+    assert {finding.subject for finding in findings if finding.level is Level.GREEN} >= {"queue", "dead letters"}
+    assert any("ResourceNotFoundException" in finding.sentence for finding in findings if finding.level is Level.RED)
+
+
+def test_status_is_shown_with_what_helps_and_nothing_a_terminal_would_obey() -> None:
+    console = Console(width=100, record=True)
+    with console.capture() as captured:
+        console.print(show(judge(BROKEN), BROKEN, "ops --stage prod"))
+    text = captured.get()
+    assert "1 of [red]: a\\u001b[2J" in text
+    assert "\x1b[2J" not in text
+    assert "ops --stage prod dead-letters list" in text
+    assert "a person should act" in text
+
+
+def test_status_as_json_has_times_and_spans_as_the_contract_has_them() -> None:
+    document = as_json(judge(BROKEN), BROKEN, "ops")
+    assert document["level"] == "red"
+    assert document["facts"]["now"] == "2026-03-02T12:00:00.000Z"
+    assert document["facts"]["reconcile"] == {"held_until": "2026-03-02T11:55:00.000Z", "every_seconds": 900.0}
