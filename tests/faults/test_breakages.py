@@ -4,7 +4,6 @@ Each time by what a person types who has `status` and docs/runbook.md, and nothi
 breakages are gone through, and what was typed and printed becomes the runbook's worked example.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.emulator import ROOT
+from ops.judgement import Finding, Level, judge, worst
+from ops.status import gather
 from tests.faults.rig import INSTANCE_ID, Fault, Rig, Verdict, Work, make_references
 from tests.system.conftest import configured, run_command
 
@@ -40,7 +40,7 @@ class Breakage:
     mended: str
     fault: Callable[[Rig, Work], AbstractContextManager[object]]
     commands: tuple[str, ...] = ()
-    level: str = "red"
+    level: Level = Level.RED
 
 
 def _calls_fail(operation: str, kind: str) -> Callable[[Rig, Work], AbstractContextManager[object]]:
@@ -135,7 +135,7 @@ BREAKAGES = (
         "Reconciling has asked for them.",
         _lose_events,
         ("coverage",),
-        level="yellow",
+        level=Level.YELLOW,
     ),
     Breakage(
         "lake-refuses",
@@ -165,27 +165,21 @@ class Person:
     directory: Path
     transcript: list[str] = field(default_factory=list)
 
-    def run(self, command: str, *, statuses: tuple[int, ...] = (0,)) -> str:
+    def run(self, command: str, *, status: int = 0) -> None:
         done = run_command(self.directory, *command.split(), timeout=_SECONDS)
-        assert done.returncode in statuses, done.stdout + done.stderr
+        assert done.returncode == status, done.stdout + done.stderr
         printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
         self.transcript.append(f"$ python -m local {command}\n{printed}\n")
-        return done.stdout
 
-    def look(self) -> dict[str, Any]:
-        """What `status` says, which is not put into the transcript."""
-        done = run_command(self.directory, "status", "--json", timeout=_SECONDS)
-        status: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == (status["level"] == "red"), done.stderr
-        return status
 
-    def wait_until(self, is_seen: Callable[[dict[str, Any]], bool], rig: Rig | None = None) -> dict[str, Any]:
-        deadline = time.monotonic() + _SECONDS
-        while not is_seen(status := self.look()):
-            assert time.monotonic() < deadline, status
-            if rig is not None:
-                rig.end_delays()
-        return status
+def wait_until(rig: Rig, is_seen: Callable[[list[Finding]], bool], *, ending_delays: bool = False) -> None:
+    """Wait until what `status` would say is as it should be."""
+    deadline = time.monotonic() + _SECONDS
+    while not is_seen(findings := judge(gather(rig.system.deployment, datetime.now(UTC)))):
+        assert time.monotonic() < deadline, findings
+        time.sleep(0.2)
+        if ending_delays:
+            rig.end_delays()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -213,20 +207,17 @@ def test_what_is_broken_is_seen_in_status_and_brought_back_to_nothing_missing(
 ) -> None:
     person, work = Person(rig.directory), Work(rig.system)
 
-    def is_seen(status: dict[str, Any]) -> bool:
-        return any(
-            finding["subject"] == breakage.subject and finding["level"] == breakage.level
-            for finding in status["findings"]
-        )
+    def is_seen(findings: list[Finding]) -> bool:
+        return (breakage.subject, breakage.level) in {(finding.subject, finding.level) for finding in findings}
 
     with breakage.fault(rig, work):
-        person.wait_until(is_seen)
-        person.run("status", statuses=(0, 1))
+        wait_until(rig, is_seen)
+        person.run("status", status=int(breakage.level is Level.RED))
         broken = "\n".join(person.transcript)
     person.transcript.clear()
     for command in breakage.commands:
         person.run(command)
-    person.wait_until(lambda status: status["level"] != "red", rig)
+    wait_until(rig, lambda findings: worst(findings) is not Level.RED, ending_delays=True)
     assert rig.drain(60)
     person.run("status")
     mended = "\n".join(person.transcript)

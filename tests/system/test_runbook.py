@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,10 @@ NOT_RUN = {". .venv/bin/activate", "export CONTACT_REFERENCES_STAGE=prod"}
 DEPLOYMENT = 'npx cdk deploy --all -c stage="$CONTACT_REFERENCES_STAGE"'
 
 
-def commands() -> Iterator[str]:
-    for block in RUNBOOK.split("```")[1::2]:
-        yield from (line for line in block.strip().splitlines() if line not in {*NOT_RUN, DEPLOYMENT})
+def commands() -> list[str]:
+    """Return the commands, each once, where it stands first."""
+    lines = [line for block in RUNBOOK.split("```")[1::2] for line in block.strip().splitlines()]
+    return [line for line in dict.fromkeys(lines) if line not in {*NOT_RUN, DEPLOYMENT}]
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_every_command_of_the_runbook_runs_on_the_deployed_system(
         QueueUrl=system.outputs["DeadLetterQueueUrl"], VisibilityTimeout=0, WaitTimeSeconds=1
     )["Messages"]
     variables["MESSAGE"] = letters[0]["MessageId"]
-    ran = 0
+    assert len(commands()) > 20
     for command in commands():
         if command.startswith("aws "):
             run_aws(command, make_client, variables)
@@ -74,6 +75,4 @@ def test_every_command_of_the_runbook_runs_on_the_deployed_system(
             done = run_local(*words[3:])
             allowed = {0, 1} if words[3] == "status" else {0}
             assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
-        ran += 1
-    assert ran > 30
     system.control_connect("faults", method="DELETE")
