@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,7 @@ JANE: Member = {"Email": {"Name": "reply to", "Value": "Jane@Example.com"}}
 Run = Callable[..., Any]
 
 
+@cache  # what a session reads of the services it keeps
 def make_session(**others: str) -> boto3.Session:
     make: Any = boto3.Session
     session: boto3.Session = make(**CREDENTIALS | others)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,11 +87,16 @@ class TablesFunction:
         return {"outcome": "another run is at work" if written is None else "written", "written": written or 0}
 
 
+@cache  # what a session reads of the services it keeps
+def _session() -> boto3.Session:
+    return boto3.Session("test", "test", region_name="us-east-1")
+
+
 class World:
     """A deployment on moto, and the command line that finds it."""
 
     def __init__(self) -> None:
-        self.clients = Clients(boto3.Session(region_name="us-east-1"))
+        self.clients = Clients(_session())
         self.dynamodb, self.s3 = self.clients.dynamodb, self.clients.s3
         create_ledger(self.dynamodb)
         self.s3.create_bucket(Bucket="lake")
