@@ -18,7 +18,7 @@ app = typer.Typer(
     help="See a deployed system, steer it, repair it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 add_commands(app)
 
@@ -26,9 +26,9 @@ add_commands(app)
 @app.callback()
 def choose(
     context: typer.Context,
-    stage: Annotated[str, typer.Option(envvar="CONTACT_REFERENCES_STAGE", help="Of the deployment.")] = "dev",
-    profile: Annotated[str | None, typer.Option(envvar="AWS_PROFILE", help="Of the AWS configuration.")] = None,
-    region: Annotated[str | None, typer.Option(envvar="AWS_REGION", help="AWS Region.")] = None,
+    stage: Annotated[str, typer.Option(envvar="CONTACT_REFERENCES_STAGE", help="Stage of the deployment.")] = "dev",
+    profile: Annotated[str | None, typer.Option(envvar="AWS_PROFILE", help="Profile of the AWS configuration.")] = None,
+    region: Annotated[str | None, typer.Option(envvar="AWS_REGION", help="Region of the deployment.")] = None,
 ) -> None:
     """See a deployed system, steer it, repair it."""
     find: FindDeployment = lambda: find_deployment(stage, profile=profile, region=region)  # noqa: E731

@@ -303,4 +303,4 @@ def _as_json(progress: Progress) -> Json:
 
 def register(app: typer.Typer) -> None:
     """Add `backfill`."""
-    app.command(epilog="Example: ops backfill --from 2026-10-01T08:00Z --to 2026-10-03")(backfill)
+    app.command(epilog="Example: python -m ops backfill --from 2026-10-01T08:00Z --to 2026-10-03")(backfill)

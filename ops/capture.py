@@ -99,7 +99,5 @@ def capture(
 
 def register(app: typer.Typer) -> None:
     """Add `capture`."""
-    example = (
-        "Example: ops capture 80000000-0000-4000-8000-000000000008 --instance 12345678-1234-1234-1234-123456789012"
-    )
-    app.command(epilog=example)(capture)
+    contact, instance = "80000000-0000-4000-8000-000000000008", "12345678-1234-1234-1234-123456789012"
+    app.command(epilog=f"Example: python -m ops capture {contact} --instance {instance}")(capture)

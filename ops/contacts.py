@@ -490,10 +490,12 @@ def open_(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to a program."""
-    app.command(no_args_is_help=True, epilog="Example: show 10000000-0000-4000-8000-000000000001")(show)
+    app.command(no_args_is_help=True, epilog="Example: python -m ops show 10000000-0000-4000-8000-000000000001")(show)
     app.command(
         no_args_is_help=True,
-        epilog="Example: find EMAIL jane@example.com --limit 5. Before a value that begins with a dash put two: "
-        "find NUMBER -- -5",
+        epilog="Example: python -m ops find EMAIL jane@example.com --limit 5. Before a value that begins with a dash "
+        "put two: find NUMBER -- -5",
     )(find)
-    app.command("open", no_args_is_help=True, epilog="Example: open 10000000-0000-4000-8000-000000000001 5")(open_)
+    app.command(
+        "open", no_args_is_help=True, epilog="Example: python -m ops open 10000000-0000-4000-8000-000000000001 5"
+    )(open_)

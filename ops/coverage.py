@@ -281,4 +281,4 @@ def coverage(
 
 def register(app: typer.Typer) -> None:
     """Add `coverage`."""
-    app.command(epilog="Example: ops coverage --from 2026-10-01 --to 2026-10-03")(coverage)
+    app.command(epilog="Example: python -m ops coverage --from 2026-10-01 --to 2026-10-03")(coverage)

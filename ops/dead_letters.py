@@ -325,7 +325,7 @@ def group_letters(letters: Sequence[DeadLetter]) -> list[tuple[str, str, int]]:
 app = typer.Typer(help="See why messages could not be processed, and bring them back.", no_args_is_help=True)
 
 
-@app.command("list", epilog="Example: dead-letters list --limit 20")
+@app.command("list", epilog="Example: python -m ops dead-letters list --limit 20")
 def list_(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="How many to read, at most.")] = MOST_READ,
@@ -353,7 +353,9 @@ def list_(
         )
 
 
-@app.command(epilog="Example: dead-letters show 5fea7756-0ea4-451a-a703-a558b933e274", no_args_is_help=True)
+@app.command(
+    epilog="Example: python -m ops dead-letters show 5fea7756-0ea4-451a-a703-a558b933e274", no_args_is_help=True
+)
 def show(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="As `dead-letters list` prints it.")],
@@ -383,7 +385,7 @@ def show(
     console.print(Text(json.dumps(body, indent=2, ensure_ascii=True)), soft_wrap=True)
 
 
-@app.command(epilog="Example: dead-letters redrive --error ForeignContact, or all of them: dead-letters redrive")
+@app.command(epilog="Example: python -m ops dead-letters redrive --error ForeignContact, or without it, all of them")
 def redrive(
     context: typer.Context,
     *,

@@ -365,4 +365,4 @@ def status(
 
 def register(app: typer.Typer) -> None:
     """Add `status`."""
-    app.command(epilog="Example: ops status --watch --interval 10")(status)
+    app.command(epilog="Example: python -m ops status --watch --interval 10")(status)

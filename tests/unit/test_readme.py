@@ -11,6 +11,7 @@ from typing import Any
 
 import jmespath  # type: ignore[import-untyped]  # what the AWS CLI and boto3 read --query with
 import pytest
+import typer
 
 from contact_references.aws.announcements import describe
 from contact_references.capture.report import COUNTS, SECONDS_TO_CAPTURE
@@ -21,6 +22,7 @@ from contact_references.reconcile import report as reconcile_report
 from contact_references.tables import report as tables_report
 from infra.catalog import CAPTURES
 from infra.settings import Settings
+from ops.__main__ import app as ops_commands
 from tests.unit.conftest import SCOPE, System
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ WITH_SERVICE = {
 def table_names(page: str, header: str) -> set[str]:
     """Return the names in the first column of the page's table with this header."""
     rows = page.split(f"| {header} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
 
 
 def commands() -> list[list[str]]:
@@ -94,6 +96,12 @@ def test_context_keys_are_those_of_the_app() -> None:
 
 def test_outputs_are_those_of_the_stacks() -> None:
     assert table_names(OPERATIONS, "output") == OUTPUTS
+
+
+def test_commands_of_the_operator_are_those_of_the_toolkit() -> None:
+    commands = typer.main.get_command(ops_commands)
+    assert isinstance(commands, typer.core.TyperGroup)
+    assert table_names(OPERATIONS, "command") == set(commands.commands)
 
 
 def test_metrics_are_those_of_the_reports() -> None:
