@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("function", "load", "cost", "scale", "check", "reconcile", "lookup", "tables")
+NAMES = ("function", "load", "cost", "scale", "check", "reconcile", "lookup", "tables", "status")
 
 
 def main(arguments: Sequence[str]) -> None:

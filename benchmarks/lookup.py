@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import certifi
 
-from benchmarks.report import Section, table, verdict
+from benchmarks.report import Section, spread, table, verdict
 from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import Capture, ContactItem
 from contact_references.model.contact import Contact, ContactKey
@@ -250,10 +250,6 @@ def open_rig() -> Iterator[Rig]:
         yield Rig(Path(folder), ledger)
 
 
-def _spread(figures: Sequence[float], form: str) -> str:
-    return f"{statistics.median(figures):{form}} ({min(figures):{form}} to {max(figures):{form}})"
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Take the rounds."""
     parser.add_argument("--rounds", type=int, default=15, help="processes of each program (default: %(default)s)")
@@ -277,20 +273,20 @@ def run(options: argparse.Namespace) -> list[Section]:
         [
             "start, CPU",
             "0.8 of boto3 with one client",
-            _spread(ratios, ".3f"),
-            f"{_spread(ours, '.0f')} ms",
+            spread(ratios, ".3f"),
+            f"{spread(ours, '.0f')} ms",
             verdict(is_met),
         ]
     ]
     for name, cold in answers.items():
         seconds = [each.at(MEMORY) for each in cold]
         parts = ", ".join(
-            f"{what} {_spread([1000 * getattr(each, field) for each in cold], '.0f')} ms"
+            f"{what} {spread([1000 * getattr(each, field) for each in cold], '.0f')} ms"
             for what, field in (("start", "start"), ("answer", "answer"), ("its CPU", "processor"))
         )
         is_met = statistics.median(seconds) <= 1
         rows.append(
-            [f"cold answer at {MEMORY} MB, {name}", "1 s", f"{_spread(seconds, '.2f')} s", parts, verdict(is_met)]
+            [f"cold answer at {MEMORY} MB, {name}", "1 s", f"{spread(seconds, '.2f')} s", parts, verdict(is_met)]
         )
     body = table(["what", "bar", "measured", "of which, on a whole processor", "bar is"], rows)
     return [Section("lookup", "The lookup function: start and answer", f"{body}\n\n{options.rounds} rounds.")]

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -42,6 +43,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(figures: Sequence[float], form: str) -> str:
+    """Return the median of figures, with the least and the most.
+
+    >>> spread([1, 2, 4], ".1f")
+    '2.0 (1.0 to 4.0)'
+    """
+    return f"{statistics.median(figures):{form}} ({min(figures):{form}} to {max(figures):{form}})"
 
 
 def verdict(is_met: bool) -> str:
