@@ -150,13 +150,25 @@ def test_a_type_that_is_refused_is_found_once_and_left_out_from_then_on(system: 
     assert [(result.outcome, result.reference_count) for result in results] == [("captured", 2)] * 2
     left = tuple(name for name in ALL_TYPES if name not in system.connect.refused_types)
     calls = [types for name, types in system.connect.calls if name == "a"]
-    assert calls == [ALL_TYPES[:5], PRODUCED, *[(name,) for name in PRODUCED]]
+    refused = [(name,) for name in PRODUCED if name in system.connect.refused_types]
+    assert calls == [ALL_TYPES[:5], PRODUCED, *[(name,) for name in PRODUCED], *refused]
     assert [types for name, types in system.connect.calls if name == "b"] == [left[:5], left[5:]]
     assert system.refused == [("VOICE", "EMAIL_MESSAGE"), ("VOICE", "EMAIL_MESSAGE_REDACTED")]
     asked(system)
     system.capture(completion("c"))
     assert asked(system, "c") == [left[:5], left[5:]]
     assert len(system.refused) == 2
+
+
+def test_types_that_are_refused_for_a_moment_are_not_left_out(system: System) -> None:
+    system.connect.contacts |= {"a": [url("a"), FILE], "b": [FILE]}
+    system.connect.refused_types = set(PRODUCED)
+    refusals = iter([True, True, True])  # what is entered has none of them; then the six at once, and the first alone
+    system.connect.refuses = lambda _: next(refusals, False)
+    a, b = system.capture(completion("a"), completion("b"))
+    assert (a.reference_count, b.reference_count) == (2, 1)
+    assert asked(system, "b") == [ALL_TYPES[:5], PRODUCED]
+    assert system.refused == []
 
 
 def test_a_type_that_one_channel_can_not_have_is_asked_for_on_others(system: System) -> None:

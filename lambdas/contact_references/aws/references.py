@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from contact_references.aws.paced import PacedOperation, Page, Request
@@ -37,9 +38,9 @@ class Answer(NamedTuple):
 class ReferenceReader(PacedOperation):
     """Lists contacts' references, with a boto3 Connect client that makes one attempt a call.
 
-    A type that the service refuses, an older Region or a channel that can't have it, is found by asking type by type,
-    and left out for the channel from then on; `on_refused_type` is told of the channel and the type. A request that was
-    accepted for another contact of the channel is refused for the contact.
+    A type that the service refuses twice, an older Region or a channel that can't have it, is found by asking type by
+    type, and left out for the channel from then on; `on_refused_type` is told of the channel and the type. A request
+    that was accepted for another contact of the channel is refused for the contact.
     """
 
     def __init__(
@@ -90,6 +91,11 @@ class ReferenceReader(PacedOperation):
                         refusals[name] = error
         if not answers:  # then it is not for the types
             raise next(iter(refusals.values()))
+        for name in list(refusals):
+            # Once more, now that others were accepted: what is refused for a moment must not be left out for good.
+            with suppress(RefusedError):
+                answers[(name,)] = self._read_types(contact.key, [name])
+                del refusals[name]
         self._leave_out(contact.channel, refusals)
         if contact.channel is not None:
             self._accepted.update((contact.channel, group) for group in groups)
