@@ -51,6 +51,8 @@ class Urgency(StrEnum):
     """A cause that grows: at night too."""
     OVERDUE = "overdue"
     """What a cause leads to: nobody acted on it in time, or no alarm saw it."""
+    ALONE = "alone"
+    """At once too. It may be on for days, or is about callers, not contacts: so none hides another."""
     SOON = "soon"
     """In working hours: nothing gets worse until then."""
 
@@ -83,12 +85,13 @@ def list_watches(
     *, settings: Settings, storage: StorageStack, functions: Functions, rule: events.IRule
 ) -> Iterator[Watch]:
     """Yield each alarm there is: what a person must act on, first what causes, last what it leads to."""
-    now, overdue, soon = Urgency.NOW, Urgency.OVERDUE, Urgency.SOON
+    now, overdue, alone, soon = Urgency.NOW, Urgency.OVERDUE, Urgency.ALONE, Urgency.SOON
     yield Watch(
         name="WrongDeployment",
         heading="Access denied or wrong configuration",
         meaning="A call was refused because the deployment is wrong; the contacts wait on the queue.",
-        metric=_ours("ConfigurationErrors", "Sum", 5 * _MINUTE),
+        # An hourly run and what comes until it ends: a shorter time would be over, and begin again, between two tries.
+        metric=_ours("ConfigurationErrors", "Sum", 75 * _MINUTE),
         missing=_NOT_BREACHING,  # zeros are not written
         urgency=now,
     )
@@ -99,7 +102,7 @@ def list_watches(
         metric=_queue("ApproximateNumberOfMessagesVisible", storage.dead_letters.queue_name),
         # SQS stops reporting on a queue that nobody used for six hours, whatever is in it: as it was, so it is.
         missing=_IGNORE,
-        urgency=now,
+        urgency=alone,
     )
     for name, metric_name, meaning in (
         ("EventsNotDelivered", "FailedInvocations", "EventBridge gave up delivering events to the queue."),
@@ -133,6 +136,27 @@ def list_watches(
         metric=_queue("ApproximateAgeOfOldestMessage", storage.queue.queue_name),
         above=_HOUR,
         missing=_NOT_BREACHING,  # an empty queue has no oldest message, and after six hours no data
+        urgency=overdue,
+    )
+    yield Watch(
+        name="CaptureKeepsFailing",
+        heading="Contacts fail again and again",
+        meaning="For an hour contacts have gone back to the queue: Connect, a store or the network fails.",
+        # The oldest message says nothing of them: SQS leaves out what was received three times.
+        metric=_ours("ContactsFailed", "Sum", 20 * _MINUTE),
+        periods=3,
+        missing=_NOT_BREACHING,  # zeros are not written
+        urgency=overdue,
+    )
+    yield Watch(
+        name="EventsMissing",
+        heading="Events not delivered",
+        meaning="In each of six hours contacts were found by searching whose events never came.",
+        # What is found is captured within the hour, so no least value tells of it; an event lost now and then does not
+        # last for six hours.
+        metric=_ours("ContactsMissing", "Maximum", _HOUR),
+        periods=6,
+        missing=_IGNORE,  # as below
         urgency=overdue,
     )
     for name, dimensions in _instances(settings).items():
@@ -177,17 +201,19 @@ def list_watches(
 
 def _watch_functions(settings: Settings, functions: Functions) -> Iterator[Watch]:
     # Once is bad luck, which a retry or the next run mends. A failed batch is delivered again after 12 minutes, so
-    # twice in 20 minutes is no luck; the scheduled functions are watched run by run.
+    # twice in 20 minutes is no luck; the scheduled functions are watched run by run. A flow's question is not asked
+    # again, and at night there are few: twice in an hour.
     every = max(5 * _MINUTE, settings.reconcile_every_minutes * _MINUTE)
     for name, function, heading, period, of in (
         ("Capture", functions.capture, "Capture fails", 5 * _MINUTE, 4),
         ("Reconcile", functions.reconcile, "Reconcile fails", every, 3),
         ("Tables", functions.tables, "Tables fail", _HOUR, 2),
-        ("Lookup", functions.lookup, "Lookup fails", 5 * _MINUTE, 3),
+        ("Lookup", functions.lookup, "Lookup fails", 5 * _MINUTE, 12),
     ):
         aws = partial(_aws, "Lambda", statistic="Sum", seconds=period, FunctionName=function.function_name)
         # Lambda writes zeros with each invocation, and nothing without any: that is no failure of the function.
-        watch = partial(Watch, periods=2, of=of, missing=_NOT_BREACHING, urgency=Urgency.NOW)
+        urgency = Urgency.ALONE if name == "Lookup" else Urgency.NOW
+        watch = partial(Watch, periods=2, of=of, missing=_NOT_BREACHING, urgency=urgency)
         yield watch(
             name=f"{name}Errors",
             heading=heading,
@@ -232,7 +258,7 @@ class MonitoringStack(cdk.Stack):
             construct_id,
             description="References of completed Amazon Connect contacts: alarms and dashboard",
         )
-        self.topic = AlarmTopic(self, "Topic", settings=settings, storage=storage).topic
+        self.topic = AlarmTopic(self, "Topic", settings=settings).topic
         watches = list(list_watches(settings=settings, storage=storage, functions=functions, rule=rule))
         self.alarms = {watch: self._add(watch, settings) for watch in watches}
         dashboard = Dashboard(
@@ -252,7 +278,7 @@ class MonitoringStack(cdk.Stack):
             evaluation_periods=watch.of or watch.periods,
             datapoints_to_alarm=watch.periods,
             treat_missing_data=watch.missing,
-            actions_enabled=watch.urgency is Urgency.SOON or not settings.alarm_email,
+            actions_enabled=watch.urgency in (Urgency.ALONE, Urgency.SOON) or not settings.alarm_email,
         )
         tell = actions.SnsAction(self.topic)
         alarm.add_alarm_action(tell)
@@ -262,11 +288,17 @@ class MonitoringStack(cdk.Stack):
 
 
 class AlarmTopic(Construct):
-    """The topic that alarms tell, encrypted with the key of the storage stack: its policy lets CloudWatch do that."""
+    """The topic that alarms tell. It has no key, so that they are heard when the key is what failed."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
         super().__init__(scope, construct_id)
-        self.topic = sns.Topic(self, "Alarms", master_key=storage.key, enforce_ssl=True)
+        self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
+        cdk.Validations.of(self.topic).acknowledge(
+            cdk.Acknowledgment(
+                id="AwsSolutions-SNS2",
+                reason="Messages name alarms and counts, nothing of contacts; a key that fails must not silence them",
+            )
+        )
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
@@ -408,7 +440,7 @@ def _operator_widgets(
     second = [
         _graph("Slowest invocations, ms", of_functions("Duration", "Maximum")),
         _graph(
-            "Dead letters",
+            "Dead letters (nothing drawn: nobody asked for six hours)",
             [_labelled("dead letters", _queue("ApproximateNumberOfMessagesVisible", dead_letters))],
         ),
         _graph(

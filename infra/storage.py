@@ -2,7 +2,6 @@
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -34,11 +33,10 @@ class StorageStack(cdk.Stack):
         self.key = kms.Key(
             self,
             "Key",
-            description="Contact references: ledger, lake and alarms",
+            description="Contact references: ledger and lake",
             enable_key_rotation=True,
             removal_policy=removal,
         )
-        self.key.add_to_resource_policy(_allow_alarms(settings))
         self.table = Ledger(self, "Ledger", key=self.key, removal=removal).table
         self.bucket = Lake(self, "Lake", key=self.key, removal=removal, retention_days=settings.retention_days).bucket
         queues = ContactQueues(
@@ -51,19 +49,6 @@ class StorageStack(cdk.Stack):
         cdk.CfnOutput(self, "QueueArn", value=self.queue.queue_arn)
         cdk.CfnOutput(self, "DeadLetterQueueUrl", value=self.dead_letters.queue_url)
         cdk.CfnOutput(self, "DeadLetterQueueArn", value=self.dead_letters.queue_arn)
-
-
-def _allow_alarms(settings: Settings) -> iam.PolicyStatement:
-    # For the messages of one topic and nothing else, which SNS names to the key. By the name that CloudFormation gives
-    # it, which begins with its stack's: that stack depends on this one.
-    here = f"arn:{cdk.Aws.PARTITION}:sns:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}"
-    topics = f"{here}:ContactReferences-{settings.stage}-Monitoring-*"
-    return iam.PolicyStatement(
-        principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-        actions=["kms:Decrypt", "kms:GenerateDataKey"],
-        resources=["*"],
-        conditions={"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": topics}},
-    )
 
 
 class Ledger(Construct):

@@ -181,6 +181,31 @@ def redrive_some(
     return Redriven(moved, max(source.count(), len(kept)))
 
 
+def delete_letter(deployment: Deployment, message_id: str) -> None:
+    """Delete a dead letter; the others stay. Raises OpsError if none of those that can be read has this id."""
+    queue = _Queue(deployment, "DeadLetterQueueUrl")
+    seen: dict[str, MessageTypeDef] = {}
+    try:
+        while len(seen) < MOST_READ and (received := queue.receive()):
+            new = {message["MessageId"]: message for message in received if message["MessageId"] not in seen}
+            seen |= {message["MessageId"]: message for message in received}
+            if message_id in seen:
+                queue.delete(seen.pop(message_id))
+                return
+            if not new:
+                break
+    finally:
+        queue.give_back(seen.values())
+    raise _unknown_letter(len(seen))
+
+
+def _unknown_letter(read: int) -> OpsError:
+    return OpsError(
+        f"none of the {read} dead letters that could be read has this id: `dead-letters list` prints their ids, which "
+        "change when they are redriven"
+    )
+
+
 class _Queue:
     """One of the deployment's queues, by the output that has its address."""
 
@@ -365,10 +390,7 @@ def show(
     letters = read_dead_letters(deployment_of(context))
     letter = next((letter for letter in letters if letter.message_id == message_id), None)
     if letter is None:
-        raise OpsError(
-            f"none of the {len(letters)} dead letters that could be read has this id: `dead-letters list` prints "
-            "their ids, which change when they are redriven"
-        )
+        raise _unknown_letter(len(letters))
     body = masked_body(letter)
     if as_json:
         print_json(letter_json(letter) | {"attributes": dict(letter.attributes), "body": body})
@@ -418,6 +440,25 @@ def redrive(
                 on_progress=advance,
             )
     _print_redriven(redriven, as_json=as_json)
+
+
+@app.command(
+    epilog="Example: python -m ops dead-letters delete 5fea7756-0ea4-451a-a703-a558b933e274", no_args_is_help=True
+)
+def delete(
+    context: typer.Context,
+    message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="As `dead-letters list` prints it.")],
+    is_answered: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a dead letter that nothing can mend; if it has a contact, reconciling finds that by itself."""
+    deployment = deployment_of(context)
+    ask(f"Delete the dead letter {message_id} for good?", is_answered=is_answered)
+    delete_letter(deployment, message_id)
+    if as_json:
+        print_json({"deleted": message_id})
+    else:
+        make_console().print("It is deleted.")
 
 
 def _redrive_all(

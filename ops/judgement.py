@@ -371,7 +371,7 @@ def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[
         elif level is Level.RED:
             said = f"{failure.message}: {failure.count} of {failure.error}: {failure.reason}"
             is_denied = "Denied" in failure.error
-            help_ = f"npx cdk deploy --all -c stage={facts.stage}" if is_denied else tail
+            help_ = f"npx cdk deploy --all --revert-drift -c stage={facts.stage}" if is_denied else tail
             yield Finding(level, subject, f"{said}, last {_at(failure.last_at, facts.now)}", help_)
     if past:
         yield Finding(Level.YELLOW, subject, f"failures that are over, or few, or pass: {', '.join(past)}")

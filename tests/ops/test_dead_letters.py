@@ -275,6 +275,22 @@ def test_a_dead_letter_that_is_not_there_is_told(run: Run, bury: Callable[..., N
     )
 
 
+# delete
+
+
+def test_one_dead_letter_is_deleted_and_the_others_stay_in_reach(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    for body in (VOICE, CHAT):
+        bury(body, FOREIGN)
+    first, _ = run("list", reads_json=True)["dead_letters"]
+    assert run("delete", first["message_id"], "--yes", reads_json=True) == {"deleted": first["message_id"]}
+    assert run("delete", first["message_id"], "--yes", status=1).startswith("error: none of the 1 dead letters")
+    [left] = run("list", reads_json=True)["dead_letters"]
+    assert left["message_id"] != first["message_id"]
+    assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 1
+
+
 # redrive
 
 

@@ -177,7 +177,7 @@ def test_what_helps_is_named() -> None:
         return [finding.command for finding in judge(BROKEN[name]) if finding.level is Level.RED]
 
     assert commands("messages are poisoned") == ["ops dead-letters list"]
-    assert commands("a role lacks a right") == ["npx cdk deploy --all -c stage=dev"]
+    assert commands("a role lacks a right") == ["npx cdk deploy --all --revert-drift -c stage=dev"]
     assert commands("events are dropped") == ["ops backfill --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
     assert commands("tables dies") == ["aws logs tail /log/tables --since 15m"]
     assert commands("tables are long behind") == ["ops rebuild tables --from 2026-03-02 --to 2026-03-03"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8").partition("\n## Worked example\n")[0]
 # The shell's own, and the deployment, which is how this system came to be.
 NOT_RUN = {". .venv/bin/activate", "export CONTACT_REFERENCES_STAGE=prod"}
-DEPLOYMENT = 'npx cdk deploy --all -c stage="$CONTACT_REFERENCES_STAGE"'
+DEPLOYMENT = 'npx cdk deploy --all --revert-drift -c stage="$CONTACT_REFERENCES_STAGE"'
 
 
 def commands() -> list[str]:
