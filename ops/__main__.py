@@ -27,11 +27,13 @@ add_commands(app)
 def choose(
     context: typer.Context,
     stage: Annotated[str, typer.Option(envvar="CONTACT_REFERENCES_STAGE", help="Stage of the deployment.")] = "dev",
-    profile: Annotated[str | None, typer.Option(envvar="AWS_PROFILE", help="Profile of the AWS configuration.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Profile of the AWS configuration. [AWS_PROFILE, as every AWS tool]")
+    ] = None,
     region: Annotated[str | None, typer.Option(envvar="AWS_REGION", help="Region of the deployment.")] = None,
 ) -> None:
     """See a deployed system, steer it, repair it."""
-    find: FindDeployment = lambda: find_deployment(stage, profile=profile, region=region)  # noqa: E731
+    find: FindDeployment = lambda: find_deployment(stage, profile=profile or None, region=region or None)  # noqa: E731
     context.obj = find
 
 

@@ -257,7 +257,8 @@ def backfill(
     instances = deployment.instances(instance)
     if not instances:
         raise OpsError("there is no Connect instance in this account and Region")
-    first, last = find_period(deployment, instances, start, end, now=now)
+    # Up to tomorrow is what a person says who means up to now.
+    first, last = find_period(deployment, instances, start, min(end, now) if start < now else end, now=now)
     number = (last - first) // HOUR * len(instances)
     if number == 0:
         raise OpsError("no hour of that period is due: each is an hour after its end")

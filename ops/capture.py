@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
 from contact_references.model.contact import Contact, ContactKey, Instance
@@ -13,7 +14,7 @@ from contact_references.model.events import RECHECK, CaptureRequest
 from contact_references.model.timestamps import to_millisecond
 from ops.console import JsonOption, YesOption, ask, make_console, print_json
 from ops.deployment import Deployment, deployment_of
-from ops.errors import OpsError
+from ops.errors import OpsError, explain
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,15 @@ class Captured:
 def capture_contact(deployment: Deployment, instance: Instance, contact_id: str, reason: str) -> Captured:
     """Have the capture function read a contact; what Connect says of the contact itself goes with the request.
 
-    Raises:
-        ClientError, BotoCoreError: AWS cannot be asked.
+    A contact that AWS cannot be asked about has failed, and hinders no other.
     """
+    try:
+        return _capture(deployment, instance, contact_id, reason)
+    except (ClientError, BotoCoreError) as error:
+        return Captured(contact_id, "failed", None, explain(error))
+
+
+def _capture(deployment: Deployment, instance: Instance, contact_id: str, reason: str) -> Captured:
     connect = deployment.clients.connect
     try:
         found = connect.describe_contact(InstanceId=instance.instance_id, ContactId=contact_id)["Contact"]
@@ -76,6 +83,8 @@ def capture(
     deployment = deployment_of(context)
     if reason.strip().lower() == RECHECK or not reason.strip():
         raise typer.BadParameter("give a word of your own, such as a ticket's name", param_hint="--reason")
+    if not all(contact_id.strip() for contact_id in contacts):
+        raise typer.BadParameter("a contact's id is empty", param_hint="CONTACT")
     instances = deployment.instances(instance)
     if len(instances) != 1:
         there = ", ".join(each.instance_id for each in instances) or "none"

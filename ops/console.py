@@ -22,7 +22,8 @@ def make_console(*, stderr: bool = False) -> Console:
 def print_json(content: Any) -> None:
     """Print a JSON document to standard output, and nothing else."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    print(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as JSON writes it
+    # What a terminal obeys instead of showing it, and lone surrogates, as JSON writes them.
+    print("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
 def ask(question: str, *, is_answered: bool) -> None:

@@ -59,9 +59,11 @@ def find_coverage(deployment: Deployment, instance: Instance, start: datetime, e
     """Return what is known of an instance's hours from `start` until before `end`, both whole hours.
 
     Raises:
-        OpsError: the item of an hour cannot be read.
+        OpsError: the period is longer than a year, or the item of an hour cannot be read.
         CaptureError: the ledger cannot be read.
     """
+    if end - start > _MOST_HOURS * HOUR:
+        raise OpsError("that are more hours than a year has: give a shorter period with --from and --to")
     worklist = Worklist(deployment.clients.dynamodb, deployment.output("TableName"))
     hours = find_hours(deployment, instance, start, end)
     opened = worklist.find_opened(instance)
@@ -74,12 +76,10 @@ def find_hours(deployment: Deployment, instance: Instance, start: datetime, end:
     """Return the hours of a period that were opened, the oldest first; raises OpsError if one cannot be read."""
     worklist = Worklist(deployment.clients.dynamodb, deployment.output("TableName"))
     number = -(-(end - start) // HOUR)
-    if number > _MOST_HOURS:
-        raise OpsError("that are more hours than a year has: give a shorter period with --from and --to")
     hours = []
     for hour in worklist.find_hours(instance, [start + n * HOUR for n in range(number)]):
         if isinstance(hour, CaptureError):
-            raise OpsError(f"{hour.reason}: delete or mend it")
+            raise OpsError(f"{hour.reason}: a `backfill` of that hour writes it anew")
         hours.append(hour)
     return sorted(hours, key=lambda hour: hour.start)
 

@@ -5,27 +5,44 @@ from collections.abc import Mapping
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
+    CredentialRetrievalError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
+    PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from contact_references.model.errors import CaptureError
 
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"}
+_EXPIRED = {
+    "RequestExpired",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
 _NO_CREDENTIALS = "there are no AWS credentials: sign in, or name a profile with --profile"
 _SENTENCES: Mapping[type[BotoCoreError], str] = {
     NoCredentialsError: _NO_CREDENTIALS,
     TokenRetrievalError: _NO_CREDENTIALS,
+    SSOError: "the AWS session has expired: sign in again with `aws sso login`",
+    CredentialRetrievalError: _NO_CREDENTIALS,
+    PartialCredentialsError: "the AWS credentials are incomplete: sign in, or name a profile with --profile",
+    ConfigParseError: "the AWS configuration file cannot be read: mend ~/.aws/config",
+    InvalidRegionError: "there is no such AWS Region: give one such as us-east-1 with --region",
     NoRegionError: "there is no AWS Region: name one with --region, or in the profile",
     ProfileNotFound: "there is no such AWS profile: `aws configure list-profiles` names those that there are",
     SdkConnectionError: "AWS cannot be reached: is the network up, and the Region right?",
     HTTPClientError: "AWS does not answer: is the network up, and the Region right?",
 }
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "KMS.AccessDeniedException"}
+_THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
 
 
 class OpsError(Exception):
@@ -58,4 +75,6 @@ def _explain_refusal(error: ClientError) -> str:
         return f"AWS does not take the credentials any more ({code}): sign in again"
     if code in _DENIED:
         return f"your AWS role may not do this: {error.operation_name} is denied; ask for that right"
+    if code in _THROTTLED:
+        return f"AWS throttles {error.operation_name}: try again in a minute"
     return f"AWS refuses {error.operation_name}: {code}"

@@ -16,9 +16,13 @@ def parse_moment(text: str) -> datetime:
     '2026-03-02T09:30:00+00:00'
     """
     try:
-        return parse_iso(text)
-    except ValueError:
+        moment = parse_iso(text)
+    except (ValueError, OverflowError):
+        moment = None
+    # Far enough from the ends of the calendar that a day more or less is a time too.
+    if moment is None or not 1970 <= moment.year < 9999:
         raise typer.BadParameter(f"{text}: give a date or time such as 2026-10-01T09:30Z") from None
+    return moment
 
 
 _WHAT = "date or time, UTC unless it says otherwise"

@@ -159,7 +159,7 @@ def test_coverage_refuses_an_hour_that_cannot_be_read(run: Run, deployment: Depl
     deployment.clients.dynamodb.put_item(TableName="ledger", Item=item)
     result = run("coverage", *PERIOD)
     assert isinstance(result.exception, OpsError)
-    assert "cannot be read: delete or mend it" in str(result.exception)
+    assert "cannot be read: a `backfill` of that hour writes it anew" in str(result.exception)
 
 
 def test_a_backfill_asks_first_and_says_how_many_hours(run: Run, functions: Functions) -> None:
