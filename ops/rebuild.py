@@ -159,13 +159,16 @@ def rebuild_lake(
 ) -> LakeRebuilt:
     """Append every whole capture that counts, of contacts completed in the period, to the lake again.
 
-    A contact is read right before it is appended, so that what is appended is as new as what a capture appends. The
-    days are marked anew at the end, whatever ends it. Raises a CaptureError.
+    A contact is read right before it is appended, so that what is appended is as new as what a capture appends. Each
+    object's day is marked anew right after it: a run may have made the day's tables since the last one, and a process
+    that is killed marks nothing at its end. A mark that fails is tried once more at the end. Raises a CaptureError.
     """
     client, table_name = deployment.clients.dynamodb, deployment.output("TableName")
     ledger = Ledger(client, table_name, clock=clock)
     lake = Lake(deployment.clients.s3, deployment.output("BucketName"))
+    days = Days(client, table_name)
     rebuilt = LakeRebuilt()
+    unmarked: set[str] = set()
     try:
         with ThreadPoolExecutor(_READERS) as pool:
             for date, keys in _of_one_day(_find_completed(client, table_name, period, on_scanned)):
@@ -174,12 +177,14 @@ def rebuild_lake(
                 rebuilt.gone += found.count(None)
                 for part in _bounded(each for each in found if isinstance(each, Capture)):
                     lake.append(date, part)
+                    unmarked.add(date)
                     rebuilt.dates.add(date)
                     rebuilt.captures += len(part)
                     rebuilt.objects += 1
+                    days.mark_anew(date, now=clock())
+                    unmarked.remove(date)
     finally:
-        days = Days(client, table_name)
-        for date in sorted(rebuilt.dates):
+        for date in unmarked:
             days.mark_anew(date, now=clock())
     return rebuilt
 

@@ -24,7 +24,7 @@ from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import Capture, ContactItem
 from contact_references.model.contact import Contact, ContactKey
-from contact_references.model.errors import CaptureError
+from contact_references.model.errors import CaptureError, RetriableError
 from contact_references.model.reference import normalize_references
 from contact_references.model.timestamps import format_time
 from contact_references.tables.commands import InvalidCommandError, Period, parse_rebuild
@@ -438,6 +438,48 @@ def test_a_rebuild_that_fails_midway_marks_what_it_appended(world: World, monkey
     assert (rebuilt.captures, rebuilt.objects) == (7, 4)
     contacts = {each["contact_id"] for each in world.records()["2026-10-01"]}
     assert contacts == {f"c{number}" for number in range(7)}
+
+
+def test_each_object_s_day_is_marked_before_the_next_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed does nothing at its end, and a run may have taken the mark of the last object away."""
+    monkeypatch.setattr(module, "_CONTACTS_AN_OBJECT", 2)
+    for number in range(5):
+        world.commit(f"c{number}", URL)
+    days = world.function.days
+    marked: list[list[str]] = []
+
+    def look(**_: object) -> None:
+        marked.append(world.marked())
+        for date in marked[-1]:
+            mark = days.read_mark(date)
+            assert mark is not None
+            assert days.clear(mark, read_to=DAY)
+
+    world.s3.meta.events.register("provide-client-params.s3.PutObject", look)
+    rebuild_lake(world.deployment, PERIOD)
+
+    assert marked == [[], ["2026-10-01"], ["2026-10-01"]]
+    assert world.marked() == ["2026-10-01"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_day_that_cannot_be_marked_is_tried_again_and_told(
+    times: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.commit("a", URL)
+    mark_anew, tried = Days.mark_anew, []
+
+    def fail_at_first(days: Days, date: str, *, now: datetime) -> None:
+        tried.append(date)
+        if len(tried) <= times:
+            raise RetriableError("InternalServerError", "UpdateItem answered 500")
+        mark_anew(days, date, now=now)
+
+    monkeypatch.setattr(Days, "mark_anew", fail_at_first)
+    with pytest.raises(RetriableError):
+        rebuild_lake(world.deployment, PERIOD)
+    assert tried == ["2026-10-01"] * 2
+    assert world.marked() == ["2026-10-01"][: 2 - times]
 
 
 def test_objects_are_bounded_by_records_and_keys_by_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
