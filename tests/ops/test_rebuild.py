@@ -22,11 +22,12 @@ from contact_references.aws.day_folders import DayFolders
 from contact_references.aws.days import Days
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
+from contact_references.aws.worklist import Opened, Worklist
 from contact_references.model.capture import Capture, ContactItem
-from contact_references.model.contact import Contact, ContactKey
+from contact_references.model.contact import Contact, ContactKey, Instance
 from contact_references.model.errors import CaptureError, RetriableError
 from contact_references.model.reference import normalize_references
-from contact_references.model.timestamps import format_time
+from contact_references.model.timestamps import format_time, parse_iso
 from contact_references.tables.commands import InvalidCommandError, Period, parse_rebuild
 from contact_references.tables.run import Tables
 from ops import rebuild as module
@@ -564,6 +565,25 @@ def test_what_the_ledger_lacks_is_copied_once(restored: World) -> None:
 
     assert copy(world) == {"left": 3}
     assert world.items() == expected
+
+
+@pytest.mark.parametrize("searched_at", [None, "2026-10-05T10:20:00.000Z"])
+def test_hours_are_opened_from_where_they_were_before_the_loss(searched_at: str | None, restored: World) -> None:
+    world = restored
+    instance = Instance("us-east-1", "123456789012", INSTANCE_ID)
+    lost_to, opened_to = datetime(2026, 10, 1, 9, tzinfo=UTC), datetime(2026, 10, 5, 10, tzinfo=UTC)
+    worklist = Worklist(world.dynamodb, "ledger")
+    worklist.save_opened(instance, Opened(opened_to, parse_iso(searched_at) if searched_at else None))
+    Worklist(world.dynamodb, "restored").save_opened(instance, Opened(lost_to, lost_to))
+
+    assert copy(world) == {"hours": 1}
+    expected = Opened(lost_to, parse_iso(searched_at) if searched_at else None)
+    assert worklist.find_opened(instance) == expected
+    assert copy(world) == {}
+
+    Worklist(world.dynamodb, "restored").save_opened(instance, Opened(opened_to))
+    assert copy(world) == {}
+    assert worklist.find_opened(instance) == expected, "never later than what is there"
 
 
 def test_rows_of_another_capture_never_come_back(restored: World) -> None:
