@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,12 +98,8 @@ def read_dead_letters(deployment: Deployment, limit: int = MOST_READ) -> list[De
     messages: dict[str, MessageTypeDef] = {}
     try:
         # Of an empty queue the last word would take a second: it counts its messages at once.
-        while len(messages) < min(limit, total):
-            received = queue.receive(min(_PER_REQUEST, limit - len(messages)))
-            is_new = not {message["MessageId"] for message in received} <= messages.keys()
-            messages |= {message["MessageId"]: message for message in received}
-            if not is_new:
-                break
+        for _ in _read_batches(queue, messages, limit=min(limit, total)):
+            pass
     finally:
         queue.give_back(messages.values())
     return sorted(map(_read_message, messages.values()), key=lambda letter: (letter.sent_at, letter.message_id))
@@ -172,16 +168,10 @@ def redrive_some(
     held: dict[str, MessageTypeDef] = {}  # that were read, and are dead letters still
     found, sent = set[str](), set[str]()
     refused: dict[str, str] = {}
-    repeats = 0
     try:
-        while repeats < _REPEATS + len(held) // _PER_REQUEST and (received := source.receive()):
-            batch = {message["MessageId"]: message for message in received}
-            new = {
-                message_id: _read_message(message) for message_id, message in batch.items() if message_id not in held
-            }
-            repeats = 0 if new else repeats + 1
-            held |= batch
-            early = {message_id: letter for message_id, letter in new.items() if letter.sent_at <= started_at}
+        for batch, new in _read_batches(source, held):
+            letters = {message_id: _read_message(batch[message_id]) for message_id in new}
+            early = {message_id: letter for message_id, letter in letters.items() if letter.sent_at <= started_at}
             found |= early.keys()
             wanted = [batch[message_id] for message_id, letter in early.items() if is_wanted(letter)]
             not_sent = destination.send([message for message in wanted if message["MessageId"] not in sent])
@@ -202,23 +192,54 @@ def redrive_some(
     return Redriven(moved, max(left, len(held)), unread, Counter(refused.values()))
 
 
+def find_letter(deployment: Deployment, message_id: str) -> DeadLetter:
+    """Return a dead letter; it stays, as the others do. Raises OpsError if none that can be read has this id."""
+    queue = _Queue(deployment, "DeadLetterQueueUrl")
+    held: dict[str, MessageTypeDef] = {}
+    try:
+        return _read_message(_find_message(queue, message_id, held))
+    finally:
+        queue.give_back(held.values())
+
+
 def delete_letter(deployment: Deployment, message_id: str) -> None:
     """Delete a dead letter; the others stay. Raises OpsError if none of those that can be read has this id."""
     queue = _Queue(deployment, "DeadLetterQueueUrl")
-    seen: dict[str, MessageTypeDef] = {}
+    held: dict[str, MessageTypeDef] = {}
     try:
-        while len(seen) < MOST_READ and (received := queue.receive()):
-            new = {message["MessageId"]: message for message in received if message["MessageId"] not in seen}
-            seen |= {message["MessageId"]: message for message in received}
-            if message_id in seen:
-                for code in queue.delete([seen.pop(message_id)]).values():
-                    raise OpsError(f"SQS did not delete it ({code}): try again")
-                return
-            if not new:
-                break
+        for code in queue.delete([_find_message(queue, message_id, held)]).values():
+            raise OpsError(f"SQS did not delete it ({code}): try again")
+        del held[message_id]
     finally:
-        queue.give_back(seen.values())
-    raise _unknown_letter(len(seen))
+        queue.give_back(held.values())
+
+
+def _find_message(queue: "_Queue", message_id: str, held: "dict[str, MessageTypeDef]") -> "MessageTypeDef":
+    """Read a queue until a message is found; `held` gets what was read by then. Raises OpsError if it is not there."""
+    for batch, _ in _read_batches(queue, held):
+        if message_id in batch:
+            return batch[message_id]
+    raise _unknown_letter(len(held))
+
+
+def _read_batches(
+    queue: "_Queue", held: "dict[str, MessageTypeDef]", *, limit: int | None = None
+) -> "Iterator[tuple[Mapping[str, MessageTypeDef], Set[str]]]":
+    """Yield a queue's messages by their ids, and the ids of those that are new, until all or `limit` are held.
+
+    They are put into `held`, which the caller gives back. Those it has come back if it holds them for long, so a batch
+    without a new one is not the end; several in a row are.
+    """
+    repeats = 0
+    while repeats < _REPEATS + len(held) // _PER_REQUEST and (limit is None or len(held) < limit):
+        received = queue.receive(_PER_REQUEST if limit is None else min(_PER_REQUEST, limit - len(held)))
+        if not received:
+            return
+        batch = {message["MessageId"]: message for message in received}
+        new = batch.keys() - held.keys()
+        repeats = 0 if new else repeats + 1
+        held |= batch
+        yield batch, new
 
 
 def _unknown_letter(read: int) -> OpsError:
@@ -459,10 +480,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a dead letter: its attributes, and its body without what may be personal data."""
-    letters = read_dead_letters(deployment_of(context))
-    letter = next((letter for letter in letters if letter.message_id == message_id), None)
-    if letter is None:
-        raise _unknown_letter(len(letters))
+    letter = find_letter(deployment_of(context), message_id)
     body = masked_body(letter)
     if as_json:
         print_json(letter_json(letter) | {"attributes": dict(letter.attributes), "body": body})

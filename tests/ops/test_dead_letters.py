@@ -291,6 +291,43 @@ def test_one_dead_letter_is_deleted_and_the_others_stay_in_reach(
     assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 1
 
 
+@pytest.mark.parametrize("command", ["show", "delete"])
+def test_a_dead_letter_is_found_wherever_in_the_queue_it_is(
+    *, sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None], command: str
+) -> None:
+    bury(VOICE, FOREIGN)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    url, count = outputs["DeadLetterQueueUrl"], dead_letters.MOST_READ + 10
+    receive, given = sqs.receive_message, 0
+
+    def receive_last(**asked: Any) -> Any:  # as moto would, had it been told of so many
+        nonlocal given
+        if given >= count:
+            return receive(**asked)
+        given += 10
+        entry = {"ReceiptHandle": "other", "Body": CHAT, "Attributes": {"SentTimestamp": "1772443800000"}}
+        return {"Messages": [entry | {"MessageId": f"other {given + number}"} for number in range(10)]}
+
+    sqs.receive_message, sqs.change_message_visibility_batch = receive_last, lambda **_: {}
+    options = ["--yes"] if command == "delete" else []
+    found = run(command, letter["message_id"], *options, reads_json=True)
+    assert found.get("deleted", found.get("message_id")) == letter["message_id"]
+    assert given == count
+    if command == "delete":
+        sqs.receive_message = receive
+        assert bodies(sqs, url) == []
+
+
+def test_a_dead_letter_that_sqs_does_not_delete_is_told(sqs: Any, run: Run, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    failed = {"Id": "0", "Code": "InternalError", "SenderFault": False}
+    sqs.delete_message_batch = lambda **_: {"Failed": [failed]}
+    error = run("delete", letter["message_id"], "--yes", status=1)
+    assert error == "error: SQS did not delete it (InternalError): try again"
+    assert len(run("list", reads_json=True)["dead_letters"]) == 1
+
+
 # redrive
 
 
