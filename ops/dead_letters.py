@@ -3,8 +3,8 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,10 @@ MOST_READ = 1000
 _HIDDEN_SECONDS = 300
 """How long a message stays with whoever reads it, should that be cut off."""
 _PER_REQUEST = 10
+_REQUEST_BYTES = 262_144  # which every SQS takes
+_REPEATS = 3
+"""How many batches in a row without a new letter end a reading, beside one for each ten that are kept: kept letters
+come back while it goes on, and hide the others."""
 _POLL_SECONDS = 2.0
 _NOT_THERE = {"InvalidAction", "UnknownOperationException"}
 """What a service answers that does not have the operation: emulators of SQS lack the move task."""
@@ -66,10 +70,15 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Redriven:
-    """What a redrive did: how many messages went back to the queue, how many dead letters are left, about."""
+    """What a redrive did: how many messages went back to the queue, how many dead letters are left, about.
+
+    `unread` is about how many of those left it could not read, `refused` how many SQS did not move, by its error code.
+    """
 
     moved: int
     left: int
+    unread: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 def count_dead_letters(deployment: Deployment) -> int:
@@ -89,12 +98,8 @@ def read_dead_letters(deployment: Deployment, limit: int = MOST_READ) -> list[De
     messages: dict[str, MessageTypeDef] = {}
     try:
         # Of an empty queue the last word would take a second: it counts its messages at once.
-        while len(messages) < min(limit, total):
-            received = queue.receive(min(_PER_REQUEST, limit - len(messages)))
-            is_new = not {message["MessageId"] for message in received} <= messages.keys()
-            messages |= {message["MessageId"]: message for message in received}
-            if not is_new:
-                break
+        for _ in _read_batches(queue, messages, limit=min(limit, total)):
+            pass
     finally:
         queue.give_back(messages.values())
     return sorted(map(_read_message, messages.values()), key=lambda letter: (letter.sent_at, letter.message_id))
@@ -150,7 +155,7 @@ def redrive_some(
     on_progress: Callable[[int, int], object] = lambda *_: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Redriven:
-    """Put the dead letters that are wanted back on the queue, one by one, and leave the others.
+    """Put the dead letters that are wanted back on the queue, a batch at a time, and leave the others.
 
     None is ever lost: each is on the queue before it is deleted, so one that is cut off in between is there twice, and
     its contact is captured once. What becomes a dead letter after the start is left for another run: otherwise what
@@ -160,43 +165,81 @@ def redrive_some(
     """
     source, destination = _Queue(deployment, "DeadLetterQueueUrl"), _Queue(deployment, "QueueUrl")
     started_at, total, moved = clock(), source.count(), 0
-    kept: dict[str, MessageTypeDef] = {}
+    held: dict[str, MessageTypeDef] = {}  # that were read, and are dead letters still
+    found, sent = set[str](), set[str]()
+    refused: dict[str, str] = {}
     try:
-        while received := source.receive():
-            new = [message for message in received if message["MessageId"] not in kept]
-            kept |= {message["MessageId"]: message for message in received}
-            if not new:
-                break
-            for message in new:
-                letter = _read_message(message)
-                if letter.sent_at > started_at or not is_wanted(letter):
-                    continue
-                destination.send(message)
-                source.delete(message)
-                del kept[letter.message_id]
-                moved += 1
-                on_progress(moved, max(total, moved))
+        for batch, new in _read_batches(source, held):
+            letters = {message_id: _read_message(batch[message_id]) for message_id in new}
+            early = {message_id: letter for message_id, letter in letters.items() if letter.sent_at <= started_at}
+            found |= early.keys()
+            wanted = [batch[message_id] for message_id, letter in early.items() if is_wanted(letter)]
+            not_sent = destination.send([message for message in wanted if message["MessageId"] not in sent])
+            sent |= {message["MessageId"] for message in wanted} - not_sent.keys()
+            on_queue = [message for message_id, message in batch.items() if message_id in sent]
+            not_deleted = source.delete(on_queue)
+            for message in on_queue:
+                if message["MessageId"] not in not_deleted:
+                    del held[message["MessageId"]]
+                    refused.pop(message["MessageId"], None)
+                    moved += 1
+            refused |= not_sent | not_deleted
+            on_progress(moved, max(total, moved))
     finally:
-        source.give_back(kept.values())
-    return Redriven(moved, max(source.count(), len(kept)))
+        source.give_back(held.values())
+    left = source.count()
+    unread = max(0, min(total - len(found), left - len(held)))  # the queue's own counts are estimates
+    return Redriven(moved, max(left, len(held)), unread, Counter(refused.values()))
+
+
+def find_letter(deployment: Deployment, message_id: str) -> DeadLetter:
+    """Return a dead letter; it stays, as the others do. Raises OpsError if none that can be read has this id."""
+    queue = _Queue(deployment, "DeadLetterQueueUrl")
+    held: dict[str, MessageTypeDef] = {}
+    try:
+        return _read_message(_find_message(queue, message_id, held))
+    finally:
+        queue.give_back(held.values())
 
 
 def delete_letter(deployment: Deployment, message_id: str) -> None:
     """Delete a dead letter; the others stay. Raises OpsError if none of those that can be read has this id."""
     queue = _Queue(deployment, "DeadLetterQueueUrl")
-    seen: dict[str, MessageTypeDef] = {}
+    held: dict[str, MessageTypeDef] = {}
     try:
-        while len(seen) < MOST_READ and (received := queue.receive()):
-            new = {message["MessageId"]: message for message in received if message["MessageId"] not in seen}
-            seen |= {message["MessageId"]: message for message in received}
-            if message_id in seen:
-                queue.delete(seen.pop(message_id))
-                return
-            if not new:
-                break
+        for code in queue.delete([_find_message(queue, message_id, held)]).values():
+            raise OpsError(f"SQS did not delete it ({code}): try again")
+        del held[message_id]
     finally:
-        queue.give_back(seen.values())
-    raise _unknown_letter(len(seen))
+        queue.give_back(held.values())
+
+
+def _find_message(queue: "_Queue", message_id: str, held: "dict[str, MessageTypeDef]") -> "MessageTypeDef":
+    """Read a queue until a message is found; `held` gets what was read by then. Raises OpsError if it is not there."""
+    for batch, _ in _read_batches(queue, held):
+        if message_id in batch:
+            return batch[message_id]
+    raise _unknown_letter(len(held))
+
+
+def _read_batches(
+    queue: "_Queue", held: "dict[str, MessageTypeDef]", *, limit: int | None = None
+) -> "Iterator[tuple[Mapping[str, MessageTypeDef], Set[str]]]":
+    """Yield a queue's messages by their ids, and the ids of those that are new, until all or `limit` are held.
+
+    They are put into `held`, which the caller gives back. Those it has come back if it holds them for long, so a batch
+    without a new one is not the end; several in a row are.
+    """
+    repeats = 0
+    while repeats < _REPEATS + len(held) // _PER_REQUEST and (limit is None or len(held) < limit):
+        received = queue.receive(_PER_REQUEST if limit is None else min(_PER_REQUEST, limit - len(held)))
+        if not received:
+            return
+        batch = {message["MessageId"]: message for message in received}
+        new = batch.keys() - held.keys()
+        repeats = 0 if new else repeats + 1
+        held |= batch
+        yield batch, new
 
 
 def _unknown_letter(read: int) -> OpsError:
@@ -243,16 +286,66 @@ class _Queue:
             part: Any = entries[start : start + _PER_REQUEST]
             self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=part)
 
-    def send(self, message: "MessageTypeDef") -> None:
-        """Send a message as it is, its attributes included, as SQS moves it."""
-        attributes: Any = {
-            name: {kind: attribute[kind] for kind in ("DataType", "StringValue", "BinaryValue") if kind in attribute}
-            for name, attribute in message.get("MessageAttributes", {}).items()
-        }
-        self._sqs.send_message(QueueUrl=self._url, MessageBody=message["Body"], MessageAttributes=attributes)
+    def send(self, messages: "Iterable[MessageTypeDef]") -> dict[str, str]:
+        """Send messages as they are, their attributes included, as SQS moves them.
 
-    def delete(self, message: "MessageTypeDef") -> None:
-        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        Returns the error codes of those that SQS did not take, by the ids that they have.
+        """
+        refused: dict[str, str] = {}
+        for part in _bounded(messages):
+            entries: Any = [
+                {"Id": str(number), "MessageBody": message["Body"], "MessageAttributes": _attributes(message)}
+                for number, message in enumerate(part)
+            ]
+            refused |= _refusals(part, self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries))
+        return refused
+
+    def delete(self, messages: "Sequence[MessageTypeDef]") -> dict[str, str]:
+        """Delete up to ten messages; returns the error codes of those that SQS did not delete, by their ids."""
+        if not messages:
+            return {}
+        entries: Any = [
+            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(messages)
+        ]
+        return _refusals(messages, self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries))
+
+
+def _refusals(messages: "Sequence[MessageTypeDef]", answer: Any) -> dict[str, str]:
+    """Return the error codes of the messages that SQS does not say it has done, by their ids."""
+    codes = {entry["Id"]: str(entry["Code"]) for entry in answer.get("Failed", [])}
+    done = {entry["Id"] for entry in answer.get("Successful", [])}
+    return {
+        message["MessageId"]: codes.get(str(number), "NoAnswer")
+        for number, message in enumerate(messages)
+        if str(number) not in done
+    }
+
+
+def _bounded(messages: "Iterable[MessageTypeDef]") -> "Iterator[list[MessageTypeDef]]":
+    """Split up to ten messages so that none but a single one is larger than a request may be."""
+    part: list[MessageTypeDef] = []
+    size = 0
+    for message in messages:
+        length = len(message["Body"].encode()) + sum(
+            len(name.encode())
+            + sum(len(value.encode() if isinstance(value, str) else value) for value in each.values())
+            for name, each in _attributes(message).items()
+        )
+        if part and size + length > _REQUEST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += length
+    if part:
+        yield part
+
+
+def _attributes(message: "MessageTypeDef") -> Any:
+    """Return a message's attributes as a request has them."""
+    return {
+        name: {kind: attribute[kind] for kind in ("DataType", "StringValue", "BinaryValue") if kind in attribute}
+        for name, attribute in message.get("MessageAttributes", {}).items()
+    }
 
 
 def _read_message(message: "MessageTypeDef") -> DeadLetter:
@@ -387,10 +480,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a dead letter: its attributes, and its body without what may be personal data."""
-    letters = read_dead_letters(deployment_of(context))
-    letter = next((letter for letter in letters if letter.message_id == message_id), None)
-    if letter is None:
-        raise _unknown_letter(len(letters))
+    letter = find_letter(deployment_of(context), message_id)
     body = masked_body(letter)
     if as_json:
         print_json(letter_json(letter) | {"attributes": dict(letter.attributes), "body": body})
@@ -440,6 +530,7 @@ def redrive(
                 on_progress=advance,
             )
     _print_redriven(redriven, as_json=as_json)
+    _end_with(redriven)
 
 
 @app.command(
@@ -464,13 +555,13 @@ def delete(
 def _redrive_all(
     deployment: Deployment, on_progress: Callable[[int, int], object], note: Callable[[str], object]
 ) -> Redriven:
-    """Redrive by SQS's own task where there is one; an emulator that lacks it has the messages moved one by one."""
+    """Redrive by SQS's own task where there is one; where there is none, by sending and deleting."""
     try:
         return redrive_all(deployment, on_progress=on_progress)
     except ClientError as refusal:
         if refusal.response["Error"]["Code"] not in _NOT_THERE:
             raise
-    note("This SQS has no move task: the messages are moved one by one.")
+    note("This SQS has no move task: the messages are moved from here.")
     return redrive_some(deployment, lambda _: True, on_progress=on_progress)
 
 
@@ -479,6 +570,18 @@ def _print_redriven(redriven: Redriven, *, as_json: bool) -> None:
         print_json({"moved": redriven.moved, "left": redriven.left})
     else:
         make_console().print(f"{redriven.moved} moved to the queue; there are {redriven.left} dead letters now.")
+
+
+def _end_with(redriven: Redriven) -> None:
+    """Raise OpsError if not all was done."""
+    left = []
+    if redriven.unread:
+        left.append(f"about {redriven.unread} dead letters could not be read, and are left")
+    if redriven.refused:
+        codes = ", ".join(sorted(redriven.refused))
+        left.append(f"SQS did not move {sum(redriven.refused.values())} ({codes}), which are dead letters still")
+    if left:
+        raise OpsError(f"{'; '.join(left)}: run it again")
 
 
 def _groups_table(groups: Sequence[tuple[str, str, int]], letters: Sequence[DeadLetter]) -> Table:

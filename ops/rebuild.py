@@ -159,13 +159,16 @@ def rebuild_lake(
 ) -> LakeRebuilt:
     """Append every whole capture that counts, of contacts completed in the period, to the lake again.
 
-    A contact is read right before it is appended, so that what is appended is as new as what a capture appends. The
-    days are marked anew at the end, whatever ends it. Raises a CaptureError.
+    A contact is read right before it is appended, so that what is appended is as new as what a capture appends. Each
+    object's day is marked anew right after it: a run may have made the day's tables since the last one, and a process
+    that is killed marks nothing at its end. A mark that fails is tried once more at the end. Raises a CaptureError.
     """
     client, table_name = deployment.clients.dynamodb, deployment.output("TableName")
     ledger = Ledger(client, table_name, clock=clock)
     lake = Lake(deployment.clients.s3, deployment.output("BucketName"))
+    days = Days(client, table_name)
     rebuilt = LakeRebuilt()
+    unmarked: set[str] = set()
     try:
         with ThreadPoolExecutor(_READERS) as pool:
             for date, keys in _of_one_day(_find_completed(client, table_name, period, on_scanned)):
@@ -174,12 +177,14 @@ def rebuild_lake(
                 rebuilt.gone += found.count(None)
                 for part in _bounded(each for each in found if isinstance(each, Capture)):
                     lake.append(date, part)
+                    unmarked.add(date)
                     rebuilt.dates.add(date)
                     rebuilt.captures += len(part)
                     rebuilt.objects += 1
+                    days.mark_anew(date, now=clock())
+                    unmarked.remove(date)
     finally:
-        days = Days(client, table_name)
-        for date in sorted(rebuilt.dates):
+        for date in unmarked:
             days.mark_anew(date, now=clock())
     return rebuilt
 
@@ -270,7 +275,9 @@ class LedgerCopy:
     """Copies to the ledger what it lacks of a restored table, of which nobody writes anything.
 
     A contact's rows come first and its item after, on the condition that there is none, as in a capture. What the
-    ledger has stays: above all another capture of the contact, and the item that says that a contact was erased.
+    ledger has stays: above all another capture of the contact, and the item that says that a contact was erased. Only
+    up to where an instance's hours were opened becomes the earlier of both: if a run has opened those of the last day
+    since the loss, the hours before them would never be opened; the next run leaves out those that are there.
     """
 
     def __init__(self, client: Any, *, source: str, ledger: str, clock: Clock = _now) -> None:
@@ -293,7 +300,9 @@ class LedgerCopy:
                     rebuilt.counts["rows"] += copied.rows
                     rebuilt.damaged += [copied.damaged] if copied.damaged else []
                 for item in items:
-                    if item["sk"]["S"] != "CONTACT" and self._put_if_absent(item) is None:
+                    if item["sk"]["S"] == "CONTACT":
+                        continue
+                    if self._put_if_absent(item) is None or self._open_earlier(item):
                         rebuilt.counts["days" if item["pk"]["S"] == "DAYS" else "hours"] += 1
                 on_scanned(page["ScannedCount"])
         return rebuilt
@@ -367,6 +376,26 @@ class LedgerCopy:
                 met: Any = refusal.response.get("Item") or {}
                 return str(met.get("capture_id", {}).get("S", ""))
         return None
+
+    def _open_earlier(self, item: Attributes) -> bool:
+        """Take over from where hours are to be opened, if that is earlier; return whether it was. Not of other items.
+
+        In a scan it follows its instance's hours, so that these are there.
+        """
+        if item["sk"]["S"] != "OPENED" or "opened_to" not in item:
+            return False
+        with translated_errors("UpdateItem", {}):
+            try:
+                self._client.update_item(
+                    TableName=self._ledger,
+                    Key={"pk": item["pk"], "sk": item["sk"]},
+                    UpdateExpression="SET opened_to = :restored",
+                    ConditionExpression="opened_to > :restored",
+                    ExpressionAttributeValues={":restored": item["opened_to"]},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
 
     def _write(self, requests: Sequence[Any]) -> None:
         if write_items(self._client, self._ledger, requests):
@@ -454,7 +483,8 @@ def lake(
 def ledger(context: typer.Context, source: TableOption, yes: YesOption = False, as_json: JsonOption = False) -> None:
     """Copy to the ledger what it lacks of a table that was restored from point-in-time recovery.
 
-    Nothing that the ledger has is changed. Ended anywhere, it can be started again, and goes on.
+    Nothing that the ledger has is changed, but for the hour up to which hours were opened: the earlier of both counts.
+    Ended anywhere, it can be started again, and goes on.
     """
     deployment = deployment_of(context)
     name = deployment.output("TableName")

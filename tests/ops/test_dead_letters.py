@@ -291,6 +291,43 @@ def test_one_dead_letter_is_deleted_and_the_others_stay_in_reach(
     assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 1
 
 
+@pytest.mark.parametrize("command", ["show", "delete"])
+def test_a_dead_letter_is_found_wherever_in_the_queue_it_is(
+    *, sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None], command: str
+) -> None:
+    bury(VOICE, FOREIGN)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    url, count = outputs["DeadLetterQueueUrl"], dead_letters.MOST_READ + 10
+    receive, given = sqs.receive_message, 0
+
+    def receive_last(**asked: Any) -> Any:  # as moto would, had it been told of so many
+        nonlocal given
+        if given >= count:
+            return receive(**asked)
+        given += 10
+        entry = {"ReceiptHandle": "other", "Body": CHAT, "Attributes": {"SentTimestamp": "1772443800000"}}
+        return {"Messages": [entry | {"MessageId": f"other {given + number}"} for number in range(10)]}
+
+    sqs.receive_message, sqs.change_message_visibility_batch = receive_last, lambda **_: {}
+    options = ["--yes"] if command == "delete" else []
+    found = run(command, letter["message_id"], *options, reads_json=True)
+    assert found.get("deleted", found.get("message_id")) == letter["message_id"]
+    assert given == count
+    if command == "delete":
+        sqs.receive_message = receive
+        assert bodies(sqs, url) == []
+
+
+def test_a_dead_letter_that_sqs_does_not_delete_is_told(sqs: Any, run: Run, bury: Callable[..., None]) -> None:
+    bury(VOICE, FOREIGN)
+    [letter] = run("list", reads_json=True)["dead_letters"]
+    failed = {"Id": "0", "Code": "InternalError", "SenderFault": False}
+    sqs.delete_message_batch = lambda **_: {"Failed": [failed]}
+    error = run("delete", letter["message_id"], "--yes", status=1)
+    assert error == "error: SQS did not delete it (InternalError): try again"
+    assert len(run("list", reads_json=True)["dead_letters"]) == 1
+
+
 # redrive
 
 
@@ -353,7 +390,7 @@ def test_those_of_one_error_or_reason_are_moved_and_the_others_stay(
     assert bodies(sqs, outputs["DeadLetterQueueUrl"]) == [CHAT] * 12
 
 
-def test_where_sqs_has_no_move_task_they_are_moved_one_by_one(
+def test_where_sqs_has_no_move_task_they_are_moved_by_the_command(
     sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
 ) -> None:
     answer = {"Error": {"Code": "InvalidAction", "Message": "The action is not valid for this endpoint."}}
@@ -382,11 +419,11 @@ def test_attributes_go_along(sqs: Any, outputs: dict[str, str], run: Run, bury: 
     assert message["MessageAttributes"]["error"] == {"DataType": "String", "StringValue": "ForeignContact"}
 
 
-@pytest.mark.parametrize("operation", ["send_message", "delete_message"])
+@pytest.mark.parametrize("operation", ["send_message_batch", "delete_message_batch"])
 def test_none_is_lost_when_it_is_cut_off(
     sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None], operation: str
 ) -> None:
-    for _ in range(3):
+    for _ in range(13):
         bury(VOICE, FOREIGN)
     done = getattr(sqs, operation)
     calls = 0
@@ -403,9 +440,77 @@ def test_none_is_lost_when_it_is_cut_off(
         redrive_some(deployment, lambda _: True)
     setattr(sqs, operation, done)
     left = redrive_some(deployment, lambda _: True)
-    assert left.left == 0
-    repeated = 1 if operation == "delete_message" else 0
-    assert bodies(sqs, outputs["QueueUrl"]) == [VOICE] * (3 + repeated)
+    assert (left.moved, left.left) == (3, 0)
+    repeated = 3 if operation == "delete_message_batch" else 0
+    assert bodies(sqs, outputs["QueueUrl"]) == [VOICE] * (13 + repeated)
+
+
+@pytest.mark.parametrize("operation", ["send_message_batch", "delete_message_batch"])
+def test_what_sqs_does_not_take_is_not_deleted_and_told(
+    *, sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None], operation: str
+) -> None:
+    for _ in range(3):
+        bury(VOICE, FOREIGN)
+    done = getattr(sqs, operation)
+
+    def refuse_one(**asked: Any) -> Any:  # moto refuses none
+        refused = {"Id": asked["Entries"][1]["Id"], "Code": "InternalError", "SenderFault": False}
+        answer = done(**asked | {"Entries": [entry for entry in asked["Entries"] if entry["Id"] != refused["Id"]]})
+        return answer | {"Failed": [refused]}
+
+    setattr(sqs, operation, refuse_one)
+    error = run("redrive", "--error", "ForeignContact", "--yes", status=1)
+    assert error.endswith("error: SQS did not move 1 (InternalError), which are dead letters still: run it again")
+    assert len(bodies(sqs, outputs["DeadLetterQueueUrl"])) == 1
+    assert len(bodies(sqs, outputs["QueueUrl"])) == (2 if operation == "send_message_batch" else 3)
+
+
+def test_requests_are_no_larger_than_sqs_takes(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    for _ in range(4):
+        bury("\N{EURO SIGN}" * 40_000, FOREIGN)
+    assert run("redrive", "--error", "ForeignContact", "--yes", reads_json=True) == {"moved": 4, "left": 0}
+    assert len(bodies(sqs, outputs["QueueUrl"])) == 4
+
+
+def receive_again(sqs: Any, url: str, *, times: int) -> list[str]:
+    """Let the first ten letters come back `times` times before the others, as once they are hidden no longer."""
+    receive, first, calls = sqs.receive_message, list[Any](), list[str]()
+
+    def answer(**asked: Any) -> Any:
+        if asked["QueueUrl"] != url or not first or len(calls) >= times:
+            received = receive(**asked)
+            first.extend(() if first else received.get("Messages", []))
+            return received
+        calls.append(url)
+        return {"Messages": first}
+
+    sqs.receive_message = answer
+    return calls
+
+
+def test_letters_that_come_back_do_not_end_it(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    for error in (INVALID, FOREIGN):
+        for _ in range(10):
+            bury(VOICE, error)
+    calls = receive_again(sqs, outputs["DeadLetterQueueUrl"], times=2)
+    assert run("redrive", "--error", "ForeignContact", "--yes", reads_json=True) == {"moved": 10, "left": 10}
+    assert len(calls) == 2
+
+
+def test_it_ends_and_tells_if_only_letters_come_that_it_knows(
+    sqs: Any, outputs: dict[str, str], run: Run, bury: Callable[..., None]
+) -> None:
+    for error in (INVALID, FOREIGN):
+        for _ in range(10):
+            bury(VOICE, error)
+    calls = receive_again(sqs, outputs["DeadLetterQueueUrl"], times=1000)
+    error = run("redrive", "--error", "ForeignContact", "--yes", status=1)
+    assert error.endswith("error: about 10 dead letters could not be read, and are left: run it again")
+    assert len(calls) < 10
 
 
 def test_what_fails_again_at_once_does_not_go_round_and_round(
@@ -413,16 +518,14 @@ def test_what_fails_again_at_once_does_not_go_round_and_round(
 ) -> None:
     bury(VOICE, FOREIGN)
     started_at = datetime.now(UTC)  # moto's own clock, which is the real one, names when a message came
-    send_message = sqs.send_message
+    send_message_batch = sqs.send_message_batch
 
     def fail_again(**asked: Any) -> Any:
-        sqs.send_message = send_message
-        answer = send_message(**asked)
+        answer = send_message_batch(**asked)
         bury(VOICE, FOREIGN)
-        sqs.send_message = fail_again
         return answer
 
-    sqs.send_message = fail_again
+    sqs.send_message_batch = fail_again
     moved = redrive_some(deployment, lambda _: True, clock=lambda: started_at)
     assert (moved.moved, moved.left) == (1, 1)
 

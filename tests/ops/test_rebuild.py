@@ -22,11 +22,12 @@ from contact_references.aws.day_folders import DayFolders
 from contact_references.aws.days import Days
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
+from contact_references.aws.worklist import Opened, Worklist
 from contact_references.model.capture import Capture, ContactItem
-from contact_references.model.contact import Contact, ContactKey
-from contact_references.model.errors import CaptureError
+from contact_references.model.contact import Contact, ContactKey, Instance
+from contact_references.model.errors import CaptureError, RetriableError
 from contact_references.model.reference import normalize_references
-from contact_references.model.timestamps import format_time
+from contact_references.model.timestamps import format_time, parse_iso
 from contact_references.tables.commands import InvalidCommandError, Period, parse_rebuild
 from contact_references.tables.run import Tables
 from ops import rebuild as module
@@ -440,6 +441,48 @@ def test_a_rebuild_that_fails_midway_marks_what_it_appended(world: World, monkey
     assert contacts == {f"c{number}" for number in range(7)}
 
 
+def test_each_object_s_day_is_marked_before_the_next_object(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed does nothing at its end, and a run may have taken the mark of the last object away."""
+    monkeypatch.setattr(module, "_CONTACTS_AN_OBJECT", 2)
+    for number in range(5):
+        world.commit(f"c{number}", URL)
+    days = world.function.days
+    marked: list[list[str]] = []
+
+    def look(**_: object) -> None:
+        marked.append(world.marked())
+        for date in marked[-1]:
+            mark = days.read_mark(date)
+            assert mark is not None
+            assert days.clear(mark, read_to=DAY)
+
+    world.s3.meta.events.register("provide-client-params.s3.PutObject", look)
+    rebuild_lake(world.deployment, PERIOD)
+
+    assert marked == [[], ["2026-10-01"], ["2026-10-01"]]
+    assert world.marked() == ["2026-10-01"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_day_that_cannot_be_marked_is_tried_again_and_told(
+    times: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.commit("a", URL)
+    mark_anew, tried = Days.mark_anew, []
+
+    def fail_at_first(days: Days, date: str, *, now: datetime) -> None:
+        tried.append(date)
+        if len(tried) <= times:
+            raise RetriableError("InternalServerError", "UpdateItem answered 500")
+        mark_anew(days, date, now=now)
+
+    monkeypatch.setattr(Days, "mark_anew", fail_at_first)
+    with pytest.raises(RetriableError):
+        rebuild_lake(world.deployment, PERIOD)
+    assert tried == ["2026-10-01"] * 2
+    assert world.marked() == ["2026-10-01"][: 2 - times]
+
+
 def test_objects_are_bounded_by_records_and_keys_by_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RECORDS_AN_OBJECT", 4)
     monkeypatch.setattr(module, "_MOST_KEYS", 3)
@@ -522,6 +565,25 @@ def test_what_the_ledger_lacks_is_copied_once(restored: World) -> None:
 
     assert copy(world) == {"left": 3}
     assert world.items() == expected
+
+
+@pytest.mark.parametrize("searched_at", [None, "2026-10-05T10:20:00.000Z"])
+def test_hours_are_opened_from_where_they_were_before_the_loss(searched_at: str | None, restored: World) -> None:
+    world = restored
+    instance = Instance("us-east-1", "123456789012", INSTANCE_ID)
+    lost_to, opened_to = datetime(2026, 10, 1, 9, tzinfo=UTC), datetime(2026, 10, 5, 10, tzinfo=UTC)
+    worklist = Worklist(world.dynamodb, "ledger")
+    worklist.save_opened(instance, Opened(opened_to, parse_iso(searched_at) if searched_at else None))
+    Worklist(world.dynamodb, "restored").save_opened(instance, Opened(lost_to, lost_to))
+
+    assert copy(world) == {"hours": 1}
+    expected = Opened(lost_to, parse_iso(searched_at) if searched_at else None)
+    assert worklist.find_opened(instance) == expected
+    assert copy(world) == {}
+
+    Worklist(world.dynamodb, "restored").save_opened(instance, Opened(opened_to))
+    assert copy(world) == {}
+    assert worklist.find_opened(instance) == expected, "never later than what is there"
 
 
 def test_rows_of_another_capture_never_come_back(restored: World) -> None:
