@@ -295,8 +295,8 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 Level.RED,
                 name,
-                f"{_count(late)} contacts completed over two hours ago and are not captured; no event told of them",
-                f"ops backfill {_period(late)}",
+                f"{_count(late)} contacts completed over two hours ago and are not captured",
+                _look_at(facts, late),
             )
         elif live:
             yield Finding(Level.YELLOW, name, f"{_count(live)} contacts are missing, and asked for", "ops coverage")
@@ -316,6 +316,11 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
             )
         level = Level.YELLOW if past else Level.GREEN
         yield Finding(level, name, said + (f"; {_count(past)} missing in hours of the past" if past else ""))
+
+
+def _look_at(facts: Facts, parts: Collection[Missing]) -> str:
+    """Return the command that shows what holds contacts up that were asked for: to ask again would do nothing."""
+    return "ops dead-letters list" if facts.dead_letters.count else f"ops coverage {_period(parts)}"
 
 
 def _judge_reconcile(facts: Facts) -> Iterator[Finding]:

@@ -178,7 +178,10 @@ def test_what_helps_is_named() -> None:
 
     assert commands("messages are poisoned") == ["ops dead-letters list"]
     assert commands("a role lacks a right") == ["npx cdk deploy --all --revert-drift -c stage=dev"]
-    assert commands("events are dropped") == ["ops backfill --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
+    assert commands("events are dropped") == ["ops coverage --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
+    with_letters = judge(replace(BROKEN["events are dropped"], dead_letters=DeadLetters(count=1)))
+    assert {finding.command for finding in with_letters if finding.level is Level.RED} == {"ops dead-letters list"}
+    assert commands("contacts are given up") == ["ops backfill --from 2026-03-02T03:00Z --to 2026-03-02T04:00Z"]
     assert commands("tables dies") == ["aws logs tail /log/tables --since 15m"]
     assert commands("tables are long behind") == ["ops rebuild tables --from 2026-03-02 --to 2026-03-03"]
     assert commands("an alarm is on") == ["docs/runbook.md#missing"]
