@@ -14,6 +14,7 @@ _TABLES_BEHIND = timedelta(hours=3)
 _MISSED_RUNS = 3
 _FEW_FAILURES = 3
 _FAILED_SHARE = 0.1
+_RECENTLY = timedelta(minutes=5)
 _MINUTE = timedelta(minutes=1)
 # What happens now and then, and passes by itself: others were faster, the deadline near, the contact not visible yet.
 _PASSING = {"Overtaken", "Contended", "NotStarted", "NotCommitted", "ResourceNotFoundException", "LeaseLost"}
@@ -381,7 +382,8 @@ def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[
     if past:
         yield Finding(Level.YELLOW, subject, f"failures that are over, or few, or pass: {', '.join(past)}")
     if function.errors and function.failed_at is not None:
-        is_failing = _fails_still(facts, function, function.failed_at, is_minute=True)
+        is_often = _is_often(function.errors, function.invocations)
+        is_failing = _fails_still(facts, function, function.failed_at, is_often=is_often, is_minute=True)
         said = f"{function.errors} of {function.invocations} invocations failed, last {_at(function.failed_at)}"
         yield Finding(Level.RED if is_failing else Level.YELLOW, subject, said, tail if is_failing else None)
     if function.throttles:
@@ -394,28 +396,34 @@ def _judge_failure(facts: Facts, function: Function, failure: Failure) -> Level:
     dead = {(reason.error, reason.reason) for reason in facts.dead_letters.reasons}
     if (failure.error, failure.reason) in dead:
         return Level.GREEN
+    contacts = facts.calls.done + facts.calls.failed
+    is_often = _is_often(failure.count, contacts)
     if (
         not failure.error
         or failure.error in _PASSING
-        or not _fails_still(facts, function, failure.last_at, is_minute=False)
+        or not _fails_still(facts, function, failure.last_at, is_often=is_often, is_minute=False)
     ):
         return Level.YELLOW
     if failure.is_error:
         return Level.RED
-    contacts = facts.calls.done + facts.calls.failed
     is_much = facts.calls.failed >= _FAILED_SHARE * contacts
     return Level.RED if failure.count >= _FEW_FAILURES and is_much else Level.YELLOW
 
 
-def _fails_still(facts: Facts, function: Function, at: datetime, *, is_minute: bool) -> bool:
+def _is_often(failures: int, tries: int) -> bool:
+    return failures >= _FEW_FAILURES and failures >= _FAILED_SHARE * tries
+
+
+def _fails_still(facts: Facts, function: Function, at: datetime, *, is_often: bool, is_minute: bool) -> bool:
     """Whether nothing shows that the function got through its work since it failed, in the minute or moment `at`.
 
-    What a capture failed with is on the queue until it is captured, and other contacts show whether that goes again; a
-    run of reconcile that has failed tells so after
-    it gave the lease back; a run of tables that got through leaves no older mark.
+    What a capture failed with is on the queue until it is captured, and other contacts show whether that goes again,
+    but for a while not if much fails: some go through a storm. A run of reconcile that has failed tells so after it
+    gave the lease back; a run of tables that got through leaves no older mark.
     """
     if function.name == "capture":
-        return facts.queue.total > 0 and not facts.calls.has_captured_since(at)
+        is_storm = is_often and facts.now - at <= _RECENTLY
+        return facts.queue.total > 0 and (is_storm or not facts.calls.has_captured_since(at))
     if function.name == "reconcile":
         ended = facts.reconcile.held_until
         return ended is None or ended > facts.now or at >= ended

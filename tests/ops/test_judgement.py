@@ -75,6 +75,18 @@ BROKEN = {
         calls=replace(FAILING, captured_at=NOON - MINUTE),
         functions=(function("capture", DENIED),),
     ),
+    "one of very many was captured since": replace(
+        QUIET,
+        queue=BUSY,
+        calls=Calls(minutes=15, calls=3000, done=1500, failed=1500, captured_at=NOON - timedelta(seconds=2)),
+        functions=(function("capture", replace(DENIED, count=1500, last_at=NOON - timedelta(seconds=8))),),
+    ),
+    "many invocations die, and others go on": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(function("capture", errors=5, failed_at=NOON - 2 * MINUTE),),
+    ),
     "a half of the calls is throttled": replace(
         QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON)
     ),
@@ -106,8 +118,21 @@ WATCHED = {
     "others are captured since": replace(
         QUIET,
         queue=BUSY,
-        calls=replace(FAILING, captured_at=NOON + MINUTE),
-        functions=(function("capture", DENIED, TABLE),),
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(
+            function("capture", replace(DENIED, last_at=NOON - 6 * MINUTE), replace(TABLE, last_at=NOON - 6 * MINUTE)),
+        ),
+    ),
+    "few of many are denied, and others captured since": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, done=900, captured_at=NOON + MINUTE),
+        functions=(function("capture", DENIED),),
+    ),
+    "many failed, and all is captured since": replace(
+        QUIET,
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(function("capture", replace(DENIED, last_at=NOON - MINUTE)),),
     ),
     "throttled hard, and captured since": replace(
         QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON + MINUTE)
