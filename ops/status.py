@@ -1,5 +1,6 @@
 """How a deployment is: red where a person should act, with the command that helps."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,7 @@ from ops.activity import (
 from ops.console import JsonOption, make_console, print_json
 from ops.coverage import find_captured
 from ops.dead_letters import read_dead_letters
-from ops.deployment import Deployment, deployment_of, program_of
+from ops.deployment import Deployment, account_options_of, deployment_of, program_of
 from ops.errors import explain
 from ops.judgement import (
     Alarm,
@@ -251,7 +252,7 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
     )
 
 
-def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
+def show(findings: Sequence[Finding], facts: Facts, program: str, account_options: Sequence[str] = ()) -> Group:
     """Return findings as a table, the commands that help below it."""
     level = worst(findings)
     what = {
@@ -281,7 +282,7 @@ def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
     helps = Table(title="What helps", title_justify="left", box=None, pad_edge=False, show_header=False)
     helps.add_column(overflow="fold")
     for command in commands:
-        helps.add_row(Text(f"  {spell(command, program)}"))
+        helps.add_row(Text(f"  {spell(command, program, account_options)}"))
     return Group(table, helps)
 
 
@@ -294,21 +295,31 @@ def _make_visible(text: str) -> str:
     return "".join(part if part.isprintable() else f"\\u{ord(part):04x}" for part in text)
 
 
-def spell(command: str, program: str) -> str:
-    """Return a finding's command as it is typed here.
+def spell(command: str, program: str, account_options: Sequence[str] = ()) -> str:
+    """Return a finding's command as it is typed here, with the options that choose AWS's account and Region.
 
-    >>> spell("ops coverage", "python -m local"), spell("aws logs tail", "python -m local")
-    ('python -m local coverage', 'aws logs tail')
+    >>> [
+    ...     spell(command, "ops --stage a", ["--profile", "b"])
+    ...     for command in ("ops coverage", "aws logs", "npx cdk list")
+    ... ]
+    ['ops --stage a coverage', 'aws logs --profile b', 'npx cdk list --profile b']
     """
-    return f"{program} {command.removeprefix('ops ')}" if command.startswith("ops ") else command
+    if command.startswith("ops "):
+        return f"{program} {command.removeprefix('ops ')}"
+    if command.startswith(("aws ", "npx cdk ")):
+        return " ".join([command, *map(shlex.quote, account_options)])
+    return command
 
 
-def as_json(findings: Sequence[Finding], facts: Facts, program: str) -> dict[str, Any]:
+def as_json(
+    findings: Sequence[Finding], facts: Facts, program: str, account_options: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return findings and facts as JSON can have them."""
     return {
         "level": worst(findings),
         "findings": [
-            asdict(finding) | {"command": finding.command and spell(finding.command, program)} for finding in findings
+            asdict(finding) | {"command": finding.command and spell(finding.command, program, account_options)}
+            for finding in findings
         ],
         "facts": _plain(asdict(facts)),
     }
@@ -342,21 +353,21 @@ def status(
     functions on a schedule those of the last two hours.
     """
     deployment = deployment_of(context)
-    program = program_of(context, deployment)
+    program, options = program_of(context, deployment), account_options_of(context)
     facts = gather(deployment, datetime.now(UTC))
     findings = judge(facts)
     if as_document:
-        print_json(as_json(findings, facts, program))
+        print_json(as_json(findings, facts, program, options))
     elif not watch:
-        make_console().print(show(findings, facts, program))
+        make_console().print(show(findings, facts, program, options))
     else:
         try:
-            with Live(show(findings, facts, program), console=make_console(), auto_refresh=False) as live:
+            with Live(show(findings, facts, program, options), console=make_console(), auto_refresh=False) as live:
                 while True:
                     time.sleep(interval)
                     facts = gather(deployment, datetime.now(UTC))
                     findings = judge(facts)
-                    live.update(show(findings, facts, program), refresh=True)
+                    live.update(show(findings, facts, program, options), refresh=True)
         except KeyboardInterrupt:
             pass  # how it ends; its exit status is that of the last look
     if worst(findings) is Level.RED:

@@ -5,12 +5,15 @@ from types import SimpleNamespace
 
 import boto3
 import pytest
+import typer
 from moto import mock_aws
 from rich.console import Console
+from typer.testing import CliRunner
 
-from ops.deployment import Deployment
+from ops.__main__ import choose
+from ops.deployment import Deployment, account_options_of, program_of
 from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge
-from ops.status import FUNCTIONS, as_json, gather, show
+from ops.status import FUNCTIONS, as_json, gather, show, spell
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BROKEN = Facts(
@@ -62,6 +65,33 @@ def test_status_is_shown_with_what_helps_and_nothing_a_terminal_would_obey() -> 
     assert "\x1b[2J" not in text
     assert "ops --stage prod dead-letters list" in text
     assert "a person should act" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "ops --stage dev list / aws logs"),
+        (
+            ["--stage", "prod", "--profile", "a b", "--region", "aa-b-1"],
+            "ops --stage prod --profile 'a b' --region aa-b-1 list / aws logs --profile 'a b' --region aa-b-1",
+        ),
+    ],
+)
+def test_a_command_that_is_told_acts_on_the_deployment_that_was_asked_of(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    app = typer.Typer()
+    app.callback()(choose)
+
+    @app.command()
+    def tell(context: typer.Context) -> None:
+        deployment = Deployment(str(context.find_root().params["stage"]), SimpleNamespace(), {})  # type: ignore[arg-type]  # unused
+        program, options = program_of(context, deployment), account_options_of(context)
+        print(" / ".join(spell(command, program, options) for command in ("ops list", "aws logs")))
+
+    monkeypatch.setenv("AWS_PROFILE", "the shell's")
+    result = CliRunner().invoke(app, [*arguments, "tell"], prog_name="ops")
+    assert result.stdout == f"{told}\n"
 
 
 def test_status_as_json_has_times_and_spans_as_the_contract_has_them() -> None:
