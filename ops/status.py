@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich import box
 from rich.console import Group
 from rich.live import Live
@@ -36,9 +36,10 @@ from ops.console import JsonOption, make_console, print_json
 from ops.coverage import find_captured
 from ops.dead_letters import read_dead_letters
 from ops.deployment import Deployment, account_options_of, deployment_of, program_of
-from ops.errors import explain
+from ops.errors import OpsError, explain
 from ops.judgement import (
     Alarm,
+    Calls,
     DeadLetters,
     Facts,
     Finding,
@@ -54,6 +55,7 @@ from ops.judgement import (
 )
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 FUNCTIONS = ("capture", "reconcile", "tables", "lookup")
 
@@ -73,17 +75,16 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
 
     Raises:
         OpsError: the deployment lacks an output.
-        ClientError, BotoCoreError: AWS cannot be asked, or not for the functions.
     """
     clients = deployment.clients
     # Clients of one session cannot be made in threads.
     _ = (clients.functions, clients.logs, clients.cloudwatch, clients.sqs, clients.dynamodb, clients.connect)
     unreadable: dict[str, str] = {}
 
-    def known(future: "Future[T]", subject: str, otherwise: T) -> T:
+    def known(future: "Future[T]", subject: str, otherwise: U) -> T | U:
         try:
             return future.result()
-        except (CaptureError, ClientError) as error:
+        except (CaptureError, ClientError, BotoCoreError) as error:
             unreadable[subject] = explain(error)
             return otherwise
 
@@ -99,9 +100,9 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
         reconcile, tables = threads.submit(_read_reconcile, deployment), threads.submit(_read_tables, deployment)
         found: list[Instance] = known(threads.submit(deployment.instances), "instances", [])
         instances = [(each, threads.submit(_read_instance, deployment, each, now)) for each in found]
-        deployed = [settings[name].result() for name in FUNCTIONS]
+        deployed = [function for name in FUNCTIONS if (function := known(settings[name], f"function {name}", None))]
         counts = threads.submit(read_invocations, deployment, deployed, now=now)
-        read = {name: known(future, f"log of {name}", []) for name, future in lines.items()}
+        read = {function.name: known(lines[function.name], f"log of {function.name}", []) for function in deployed}
         counted = known(counts, "metrics", {})
         facts = _put_together(
             deployment,
@@ -136,15 +137,15 @@ def _put_together(
     tables: Tables,
     instances: tuple[InstanceFacts, ...],
 ) -> Facts:
-    by_name = {settings.name: settings for settings in known}
-    share = float(by_name["reconcile"].environment.get("CONNECT_REQUESTS_PER_SECOND", "8"))
-    every = by_name["reconcile"].timeout + _SPARE
+    reconciling = next((settings for settings in known if settings.name == "reconcile"), None)
+    share = float(reconciling.environment.get("CONNECT_REQUESTS_PER_SECOND", "8")) if reconciling else Calls.share
+    every = reconciling.timeout + _SPARE if reconciling else Reconcile.every
     return Facts(
         now=now,
         stage=deployment.stage,
         queue=queue,
         dead_letters=dead_letters,
-        calls=count_calls(lines["capture"], share=share),
+        calls=count_calls(lines.get("capture", ()), share=share),
         functions=tuple(describe_function(of, lines[of.name], counts.get(of.name, {}), now=now) for of in known),
         instances=instances,
         reconcile=Reconcile(held_until=reconcile, every=every),
@@ -352,26 +353,42 @@ def status(
     Exit status 1 if anything is red. Log lines and failed invocations are those of the last quarter of an hour, of the
     functions on a schedule those of the last two hours.
     """
+    if watch and as_document:
+        raise typer.BadParameter("--json prints one document, and --watch never ends: leave one of them out")
     deployment = deployment_of(context)
     program, options = program_of(context, deployment), account_options_of(context)
-    facts = gather(deployment, datetime.now(UTC))
-    findings = judge(facts)
-    if as_document:
-        print_json(as_json(findings, facts, program, options))
-    elif not watch:
-        make_console().print(show(findings, facts, program, options))
+    if watch:
+        level = _watch(deployment, program, options, interval)
     else:
-        try:
-            with Live(show(findings, facts, program, options), console=make_console(), auto_refresh=False) as live:
-                while True:
-                    time.sleep(interval)
-                    facts = gather(deployment, datetime.now(UTC))
-                    findings = judge(facts)
-                    live.update(show(findings, facts, program, options), refresh=True)
-        except KeyboardInterrupt:
-            pass  # how it ends; its exit status is that of the last look
-    if worst(findings) is Level.RED:
+        facts = gather(deployment, datetime.now(UTC))
+        findings = judge(facts)
+        level = worst(findings)
+        if as_document:
+            print_json(as_json(findings, facts, program, options))
+        else:
+            make_console().print(show(findings, facts, program, options))
+    if level is Level.RED:
         raise typer.Exit(1)
+
+
+def _watch(deployment: Deployment, program: str, account_options: Sequence[str], interval: float) -> Level:
+    """Show how a deployment is until Ctrl-C, which is how it ends; return the level of the last look."""
+    level = Level.RED
+    try:
+        with Live(console=make_console(), auto_refresh=False) as live:
+            while True:
+                try:
+                    facts = gather(deployment, datetime.now(UTC))
+                except (OpsError, CaptureError, ClientError, BotoCoreError) as error:
+                    level = Level.RED
+                    shown = Group(Text(f"{datetime.now(UTC):%H:%M:%SZ} {explain(error)}; looking again", "bold red"))
+                else:
+                    findings = judge(facts)
+                    level, shown = worst(findings), show(findings, facts, program, account_options)
+                live.update(shown, refresh=True)
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        return level
 
 
 def register(app: typer.Typer) -> None:

@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import boto3
 import pytest
 import typer
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from rich.console import Console
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from ops.__main__ import choose
 from ops.deployment import Deployment, account_options_of, program_of
-from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge
-from ops.status import FUNCTIONS, as_json, gather, show, spell
+from ops.errors import OpsError
+from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge, worst
+from ops.status import FUNCTIONS, as_json, gather, register, show, spell
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BROKEN = Facts(
@@ -54,6 +56,64 @@ def test_what_aws_refuses_is_red_and_all_else_is_told(monkeypatch: pytest.Monkey
     findings = judge(facts)
     assert {finding.subject for finding in findings if finding.level is Level.GREEN} >= {"queue", "dead letters"}
     assert any("ResourceNotFoundException" in finding.sentence for finding in findings if finding.level is Level.RED)
+
+
+class Unreachable:
+    """A client, or a part of one, that gets no answer: nothing that stands in for AWS hangs up."""
+
+    def __getattr__(self, name: str) -> "Unreachable":
+        return self
+
+    def __call__(self, *_: object, **__: object) -> "Unreachable":
+        raise EndpointConnectionError(endpoint_url="https://example.com")
+
+
+@pytest.fixture
+def unreachable() -> Deployment:
+    names = [f"{name.capitalize()}FunctionName" for name in FUNCTIONS]
+    outputs = dict.fromkeys([*names, "TableName", "QueueUrl", "DeadLetterQueueUrl"], "a")
+    return Deployment("dev", Unreachable(), outputs)  # type: ignore[arg-type]  # what it uses of clients
+
+
+def test_what_does_not_answer_is_red_and_status_goes_on(unreachable: Deployment) -> None:
+    facts = gather(unreachable, NOON)
+    names = {f"function {name}" for name in FUNCTIONS}
+    rest = {"instances", "metrics", "queue", "dead letters", "alarms", "reconcile", "tables"}
+    assert {subject for subject, _ in facts.unreadable} == names | rest
+    assert ("queue", "AWS cannot be reached: is the network up, and the Region right?") in facts.unreadable
+    assert worst(judge(facts)) is Level.RED
+
+
+def run_status(deployment: Deployment, *arguments: str) -> Result:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    return CliRunner().invoke(app, ["status", *arguments], obj=lambda: deployment)
+
+
+def test_watching_goes_on_after_a_look_that_failed(unreachable: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[object] = [OpsError("the deployment dev has no output QueueUrl"), BROKEN, KeyboardInterrupt()]
+    looks = iter(outcomes)
+
+    def look(*_: object) -> Facts:
+        found = next(looks)
+        if isinstance(found, BaseException):
+            raise found
+        assert isinstance(found, Facts)
+        return found
+
+    monkeypatch.setattr("ops.status.gather", look)
+    monkeypatch.setattr("ops.status.time.sleep", lambda _: None)
+    result = run_status(unreachable, "--watch")
+    assert result.exit_code == 1
+    assert next(looks, None) is None
+    assert "Stage prod" in result.stdout
+
+
+def test_watching_and_a_document_are_refused_together(unreachable: Deployment) -> None:
+    result = run_status(unreachable, "--watch", "--json")
+    assert result.exit_code == 2
+    assert "leave one of them out" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_status_is_shown_with_what_helps_and_nothing_a_terminal_would_obey() -> None:
