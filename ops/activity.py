@@ -20,6 +20,7 @@ SCHEDULED_MINUTES = 130
 
 _PATTERN = '{ $.level = "ERROR" || $.level = "CRITICAL" || $.level = "WARNING" || $.ApiCalls[0] >= 0 }'
 _PAGES = 10  # of up to a megabyte each: a storm of failures says the same again and again
+_THROTTLED_SECONDS = 300  # as alarms watch it: a moment's burst is none's fault, and passes
 _METRICS = ("Invocations", "Errors", "Throttles")
 
 
@@ -217,7 +218,9 @@ def describe_function(
     def total(metric: str) -> int:
         return round(sum(value for moment, value in counts.get(metric, {}).items() if moment >= since))
 
-    failed = [moment for moment, value in counts.get("Errors", {}).items() if value and moment >= since]
+    def moments(metric: str) -> list[datetime]:
+        return [moment for moment, value in counts.get(metric, {}).items() if value and moment >= since]
+
     return Function(
         name=settings.name,
         log_group=settings.log_group,
@@ -225,6 +228,7 @@ def describe_function(
         invocations=total("Invocations"),
         errors=total("Errors"),
         throttles=total("Throttles"),
-        failed_at=max(failed, default=None),
+        throttled_periods=len({moment.timestamp() // _THROTTLED_SECONDS for moment in moments("Throttles")}),
+        failed_at=max(moments("Errors"), default=None),
         failures=group_failures(lines),
     )

@@ -113,7 +113,8 @@ class Failure:
 class Function:
     """A function's last minutes: invocations, those that failed and those refused, and what its log tells of failures.
 
-    `failed_at` is the begin of the minute of the last invocation that failed.
+    `failed_at` is the begin of the minute of the last invocation that failed, `throttled_periods` in how many periods
+    of five minutes at least one was refused.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Function:
     invocations: int = 0
     errors: int = 0
     throttles: int = 0
+    throttled_periods: int = 0
     failed_at: datetime | None = None
     failures: tuple[Failure, ...] = ()
 
@@ -387,8 +389,12 @@ def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[
         said = f"{function.errors} of {function.invocations} invocations failed, last {_at(function.failed_at)}"
         yield Finding(Level.RED if is_failing else Level.YELLOW, subject, said, tail if is_failing else None)
     if function.throttles:
+        is_often = _is_often(function.throttles, function.invocations + function.throttles)
         said = f"{function.throttles} invocations were refused: the account's concurrency is used up"
-        yield Finding(Level.RED, subject, said, "aws lambda get-account-settings")
+        if is_often or function.throttled_periods > 1:
+            yield Finding(Level.RED, subject, said, "aws lambda get-account-settings")
+        else:
+            yield Finding(Level.YELLOW, subject, f"{said}, once for a moment")
 
 
 def _judge_failure(facts: Facts, function: Function, failure: Failure) -> Level:
@@ -425,8 +431,13 @@ def _fails_still(facts: Facts, function: Function, at: datetime, *, is_often: bo
         is_storm = is_often and facts.now - at <= _RECENTLY
         return facts.queue.total > 0 and (is_storm or not facts.calls.has_captured_since(at))
     if function.name == "reconcile":
-        ended = facts.reconcile.held_until
-        return ended is None or ended > facts.now or at >= ended
+        run = facts.reconcile
+        if run.held_until is None:
+            return True
+        if run.held_until <= facts.now:
+            return at >= run.held_until
+        # The run that is at work took the lease for the time it had; what failed before, it may get through.
+        return at + (_MINUTE if is_minute else timedelta()) >= run.held_until - run.every
     if function.name == "tables":
         since = facts.tables.behind_since
         return since is not None and since <= at + (_MINUTE if is_minute else timedelta())

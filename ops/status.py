@@ -190,7 +190,7 @@ def _read_dead_letters(deployment: Deployment) -> DeadLetters:
 
 def _read_alarms(deployment: Deployment) -> tuple[Alarm, ...]:
     pages = deployment.clients.cloudwatch.get_paginator("describe_alarms").paginate(
-        AlarmNamePrefix=f"ContactReferences-{deployment.stage}-", StateValue="ALARM"
+        AlarmNamePrefix=f"ContactReferences-{deployment.stage}-Monitoring-", StateValue="ALARM"
     )
     return tuple(
         Alarm(alarm["AlarmName"], alarm.get("AlarmDescription", ""), alarm["StateUpdatedTimestamp"])

@@ -105,7 +105,17 @@ BROKEN = {
     ),
     "tables are long behind": replace(QUIET, tables=replace(BEHIND, behind_since=NOON - 4 * HOUR)),
     "lookup fails": replace(QUIET, functions=(function("lookup", errors=3, failed_at=NOON),)),
-    "a function is refused": replace(QUIET, functions=(replace(function("lookup"), throttles=1),)),
+    "a run at work dies": replace(
+        QUIET,
+        reconcile=Reconcile(held_until=NOON + 10 * MINUTE),
+        functions=(function("reconcile", errors=1, failed_at=NOON - 5 * MINUTE),),
+    ),
+    "a function is refused again": replace(
+        QUIET, functions=(replace(function("lookup"), invocations=900, throttles=2, throttled_periods=2),)
+    ),
+    "a function is refused more than it runs": replace(
+        QUIET, functions=(replace(function("lookup"), throttles=20, throttled_periods=1),)
+    ),
     "contacts are given up": replace(
         QUIET,
         instances=(
@@ -150,6 +160,16 @@ WATCHED = {
     "throttled hard, and all is captured": replace(QUIET, calls=THROTTLED),
     "reconcile ran since": replace(
         QUIET, functions=(function("reconcile", replace(DENIED, last_at=NOON - 6 * MINUTE)),)
+    ),
+    "reconcile failed two hours ago, and runs": replace(
+        QUIET,
+        reconcile=Reconcile(held_until=NOON + 10 * MINUTE),
+        functions=(
+            function("reconcile", replace(DENIED, last_at=NOON - 2 * HOUR), errors=1, failed_at=NOON - 2 * HOUR),
+        ),
+    ),
+    "a function is refused once": replace(
+        QUIET, functions=(replace(function("lookup"), invocations=900, throttles=1, throttled_periods=1),)
     ),
     "tables were written since": replace(QUIET, functions=(DYING,), tables=Tables()),
     "missing, and just asked for": replace(

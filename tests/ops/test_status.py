@@ -1,5 +1,6 @@
 """What `status` does where a part of AWS refuses, and how it is shown."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -12,11 +13,13 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from ops.__main__ import choose
+from ops.activity import FunctionSettings, describe_function
 from ops.deployment import Deployment, account_options_of, program_of
 from ops.errors import OpsError
 from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge, worst
 from ops.status import FUNCTIONS, as_json, gather, register, show, spell
 
+CLIENTS = ("functions", "logs", "cloudwatch", "sqs", "dynamodb", "connect")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BROKEN = Facts(
     now=NOON,
@@ -114,6 +117,37 @@ def test_watching_and_a_document_are_refused_together(unreachable: Deployment) -
     result = run_status(unreachable, "--watch", "--json")
     assert result.exit_code == 2
     assert "leave one of them out" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_alarms_are_those_of_the_stage_alone_and_not_of_one_whose_name_begins_alike(
+    unreachable: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        cloudwatch = boto3.Session(region_name="us-east-1").client("cloudwatch")
+        for name in ("ContactReferences-dev-Monitoring-a", "ContactReferences-dev-jane-Monitoring-a"):
+            cloudwatch.put_metric_alarm(
+                AlarmName=name,
+                ComparisonOperator="GreaterThanThreshold",
+                EvaluationPeriods=1,
+                MetricName="Errors",
+                Namespace="AWS/Lambda",
+                Period=60,
+                Statistic="Sum",
+                Threshold=1,
+            )
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+        clients = SimpleNamespace(**{name: Unreachable() for name in CLIENTS} | {"cloudwatch": cloudwatch})
+        facts = gather(replace(unreachable, clients=clients), NOON)  # type: ignore[arg-type]  # those it uses
+    assert [alarm.name for alarm in facts.alarms] == ["ContactReferences-dev-Monitoring-a"]
+
+
+def test_invocations_that_were_refused_are_counted_by_periods_of_five_minutes() -> None:
+    settings = FunctionSettings("lookup", "lookup", {}, timedelta(seconds=3), "/lookup")
+    refused = {NOON - timedelta(minutes=minutes): 1.0 for minutes in (11, 12, 3)}
+    function = describe_function(settings, [], {"Throttles": refused}, now=NOON)
+    assert (function.throttles, function.throttled_periods) == (3, 2)
 
 
 def test_status_is_shown_with_what_helps_and_nothing_a_terminal_would_obey() -> None:
