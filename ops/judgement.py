@@ -130,10 +130,11 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Contacts of an hour that its last visit found missing, and that are not captured by now."""
+    """Contacts of an hour that its last visit found missing, all asked for since a moment, and not captured by now."""
 
     hour: datetime
     count: int
+    asked_since: datetime | None = None
     is_given_up: bool = False
     is_backfill: bool = False
 
@@ -316,6 +317,14 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
                 name,
                 f"{_count(given_up)} contacts were asked for and not captured in seven days: given up",
                 f"ops backfill {_period(given_up)}",
+            )
+        held_up = [part for part in past if part.asked_since and facts.now - part.asked_since >= _MISSING_FOR]
+        if held_up:
+            yield Finding(
+                Level.RED,
+                name,
+                f"{_count(held_up)} contacts of the past were asked for over two hours ago and are not captured",
+                _look_at(facts, held_up),
             )
         level = Level.YELLOW if past else Level.GREEN
         yield Finding(level, name, said + (f"; {_count(past)} missing in hours of the past" if past else ""))

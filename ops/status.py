@@ -238,6 +238,7 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
         Missing(
             hour=hour.start,
             count=hour.missing - len(captured & set(hour.missing_ids)),
+            asked_since=hour.asked_since,
             is_given_up=hour.is_given_up,
             is_backfill=hour.is_backfill,
         )

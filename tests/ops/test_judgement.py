@@ -55,6 +55,11 @@ def function(name: str, *failures: Failure, errors: int = 0, failed_at: datetime
     )
 
 
+def past(*, asked_since: datetime) -> InstanceFacts:
+    missing = Missing(hour=NOON - 90 * HOUR, count=500, asked_since=asked_since, is_backfill=True)
+    return InstanceFacts(instance_id="i", missing=(missing,))
+
+
 DENIED = failure("AccessDeniedException", "BatchWriteItem answered 400 AccessDeniedException")
 BUCKET = failure("AccessDenied", "PutObject answered 403 AccessDenied")
 TABLE = failure("ThrottlingException", "BatchWriteItem answered 400 ThrottlingException", is_error=False)
@@ -116,6 +121,7 @@ BROKEN = {
     "a function is refused more than it runs": replace(
         QUIET, functions=(replace(function("lookup"), throttles=20, throttled_periods=1),)
     ),
+    "the backfill does not get on": replace(QUIET, instances=(past(asked_since=NOON - 3 * HOUR),)),
     "contacts are given up": replace(
         QUIET,
         instances=(
@@ -182,6 +188,7 @@ WATCHED = {
             InstanceFacts(instance_id="i", missing=(Missing(hour=NOON - 90 * HOUR, count=1, is_backfill=True),)),
         ),
     ),
+    "missing in the backfill, and just asked for": replace(QUIET, instances=(past(asked_since=NOON - HOUR),)),
     "a long queue": replace(QUIET, queue=Queue(waiting=4000)),
     "reconcile has not run yet": replace(QUIET, reconcile=Reconcile()),
 }
@@ -224,6 +231,7 @@ def test_what_helps_is_named() -> None:
     assert commands("messages are poisoned") == ["ops dead-letters list"]
     assert commands("a role lacks a right") == ["npx cdk deploy --all --revert-drift -c stage=dev"]
     assert commands("events are dropped") == ["ops coverage --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
+    assert commands("the backfill does not get on") == ["ops coverage --from 2026-02-26T18:00Z --to 2026-02-26T19:00Z"]
     with_letters = judge(replace(BROKEN["events are dropped"], dead_letters=DeadLetters(count=1)))
     assert {finding.command for finding in with_letters if finding.level is Level.RED} == {"ops dead-letters list"}
     assert commands("contacts are given up") == ["ops backfill --from 2026-03-02T03:00Z --to 2026-03-02T04:00Z"]
