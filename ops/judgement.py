@@ -141,7 +141,10 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceFacts:
-    """How far an instance's contacts are accounted for; `found_missing` are those of its open hours' last visits."""
+    """How far an instance's contacts are accounted for; `found_missing` are those of its open hours' last visits.
+
+    Of the `damaged` hours nothing is known: their items cannot be read.
+    """
 
     instance_id: str
     hours_open: int = 0
@@ -149,6 +152,7 @@ class InstanceFacts:
     rechecks_due: int = 0
     found_missing: int = 0
     missing: tuple[Missing, ...] = ()
+    damaged: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +322,10 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
                 f"{_count(given_up)} contacts were asked for and not captured in seven days: given up",
                 f"ops backfill {_period(given_up)}",
             )
+        for hour in instance.damaged:
+            said_of_hour = f"the hour from {hour:%Y-%m-%d %H:%MZ} on cannot be read: no run visits it"
+            command = f"ops backfill {_hours([hour])} --instance {instance.instance_id}"
+            yield Finding(Level.RED, name, said_of_hour, command)
         held_up = [part for part in past if part.asked_since and facts.now - part.asked_since >= _MISSING_FOR]
         if held_up:
             yield Finding(
@@ -464,7 +472,10 @@ def _count(parts: Collection[Missing]) -> int:
 
 
 def _period(parts: Collection[Missing]) -> str:
-    hours = [part.hour for part in parts]
+    return _hours([part.hour for part in parts])
+
+
+def _hours(hours: Collection[datetime]) -> str:
     return f"--from {min(hours):%Y-%m-%dT%H:00Z} --to {max(hours) + timedelta(hours=1):%Y-%m-%dT%H:00Z}"
 
 

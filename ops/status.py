@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from contact_references.aws.items import get_items, serialize
 from contact_references.aws.worklist import Worklist, hours_due_key, recheck_key
 from contact_references.model.contact import Instance
 from contact_references.model.coverage import HOUR, Hour, floor_to_hour
-from contact_references.model.errors import CaptureError
+from contact_references.model.errors import CaptureError, PermanentError
 from contact_references.model.timestamps import format_time, parse_iso
 from ops.activity import (
     FunctionSettings,
@@ -232,7 +232,8 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
     first = floor_to_hour(now) - timedelta(days=_KNOWN_DAYS)
     lately = (first + n * HOUR for n in range(24 * _KNOWN_DAYS + 1))
     starts = list(dict.fromkeys([*live, *past[:_MOST_BACKFILL_HOURS], *lately]))
-    hours = [hour for hour in worklist.find_hours(instance, starts) if isinstance(hour, Hour) and hour.missing]
+    found = worklist.find_hours(instance, starts)
+    hours = [hour for hour in found if isinstance(hour, Hour) and hour.missing]
     captured = find_captured(deployment, hours)
     missing = [
         Missing(
@@ -251,7 +252,22 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
         rechecks_due=worklist.count_due(recheck_key(instance), until=now),
         found_missing=sum(hour.missing for hour in hours if hour.due_at is not None and not hour.is_backfill),
         missing=tuple(part for part in missing if part.count),
+        damaged=tuple(sorted(_find_damaged(worklist, instance, starts, found))),
     )
+
+
+def _find_damaged(
+    worklist: Worklist, instance: Instance, starts: Sequence[datetime], found: Sequence[Hour | PermanentError]
+) -> Iterator[datetime]:
+    """Yield which hours cannot be read: what was found of several does not tell, so these are halved."""
+    if all(isinstance(hour, Hour) for hour in found):
+        return
+    if len(starts) == 1:
+        yield from starts
+        return
+    middle = len(starts) // 2
+    for half in (starts[:middle], starts[middle:]):
+        yield from _find_damaged(worklist, instance, half, worklist.find_hours(instance, half))
 
 
 def show(findings: Sequence[Finding], facts: Facts, program: str, account_options: Sequence[str] = ()) -> Group:

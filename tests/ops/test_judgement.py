@@ -122,6 +122,7 @@ BROKEN = {
         QUIET, functions=(replace(function("lookup"), throttles=20, throttled_periods=1),)
     ),
     "the backfill does not get on": replace(QUIET, instances=(past(asked_since=NOON - 3 * HOUR),)),
+    "an hour is damaged": replace(QUIET, instances=(InstanceFacts(instance_id="i", damaged=(NOON - 5 * HOUR,)),)),
     "contacts are given up": replace(
         QUIET,
         instances=(
@@ -232,6 +233,9 @@ def test_what_helps_is_named() -> None:
     assert commands("a role lacks a right") == ["npx cdk deploy --all --revert-drift -c stage=dev"]
     assert commands("events are dropped") == ["ops coverage --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
     assert commands("the backfill does not get on") == ["ops coverage --from 2026-02-26T18:00Z --to 2026-02-26T19:00Z"]
+    assert commands("an hour is damaged") == [
+        "ops backfill --from 2026-03-02T07:00Z --to 2026-03-02T08:00Z --instance i"
+    ]
     with_letters = judge(replace(BROKEN["events are dropped"], dead_letters=DeadLetters(count=1)))
     assert {finding.command for finding in with_letters if finding.level is Level.RED} == {"ops dead-letters list"}
     assert commands("contacts are given up") == ["ops backfill --from 2026-03-02T03:00Z --to 2026-03-02T04:00Z"]

@@ -12,6 +12,8 @@ from moto import mock_aws
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from contact_references.aws.worklist import Worklist
+from contact_references.model.coverage import Hour
 from ops.__main__ import choose
 from ops.activity import FunctionSettings, describe_function
 from ops.deployment import Deployment, account_options_of, program_of
@@ -141,6 +143,42 @@ def test_alarms_are_those_of_the_stage_alone_and_not_of_one_whose_name_begins_al
         clients = SimpleNamespace(**{name: Unreachable() for name in CLIENTS} | {"cloudwatch": cloudwatch})
         facts = gather(replace(unreachable, clients=clients), NOON)  # type: ignore[arg-type]  # those it uses
     assert [alarm.name for alarm in facts.alarms] == ["ContactReferences-dev-Monitoring-a"]
+
+
+def test_an_hour_that_cannot_be_read_is_named(unreachable: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        dynamodb = boto3.Session(region_name="us-east-1").client("dynamodb")
+        dynamodb.create_table(
+            TableName="a",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "due_key", "due_at")
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_due",
+                    "KeySchema": [
+                        {"AttributeName": "due_key", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        )
+        instance_id = "12345678-1234-1234-1234-123456789012"
+        damaged = (NOON - timedelta(hours=300), NOON - timedelta(hours=5))
+        for hour in damaged:
+            key = {"pk": {"S": f"HOURS#{instance_id}"}, "sk": {"S": f"{hour:%Y-%m-%dT%H}"}}
+            dynamodb.put_item(TableName="a", Item=key)
+        whole = Hour(instance_id=instance_id, start=NOON - timedelta(hours=6), closed_at=NOON)
+        Worklist(dynamodb, "a").save_hours([whole])
+        unread = {name: Unreachable() for name in CLIENTS}
+        clients = SimpleNamespace(**unread | {"dynamodb": dynamodb, "functions": Functions()})
+        facts = gather(replace(unreachable, clients=clients), NOON)  # type: ignore[arg-type]  # those it uses
+    assert [instance.damaged for instance in facts.instances] == [damaged]
 
 
 def test_invocations_that_were_refused_are_counted_by_periods_of_five_minutes() -> None:
