@@ -114,7 +114,7 @@ class Function:
     """A function's last minutes: invocations, those that failed and those refused, and what its log tells of failures.
 
     `failed_at` is the begin of the minute of the last invocation that failed, `throttled_periods` in how many periods
-    of five minutes at least one was refused.
+    of five minutes at least one was refused. Of a log that says very much, failures are those since `log_since`.
     """
 
     name: str
@@ -126,6 +126,7 @@ class Function:
     throttled_periods: int = 0
     failed_at: datetime | None = None
     failures: tuple[Failure, ...] = ()
+    log_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,6 +389,9 @@ def _judge_functions(facts: Facts) -> Iterator[Finding]:
 
 def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[Finding]:
     tail = f"aws logs tail {function.log_group} --since {function.minutes}m"
+    if function.log_since is not None:
+        since = f"{function.log_since:%H:%M:%SZ}"
+        yield Finding(Level.YELLOW, subject, f"its log says very much: counts of it are partial, those since {since}")
     past = []
     for failure in function.failures:
         level = _judge_failure(facts, function, failure)

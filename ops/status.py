@@ -24,11 +24,13 @@ from contact_references.model.coverage import HOUR, Hour, floor_to_hour
 from contact_references.model.errors import CaptureError, PermanentError
 from contact_references.model.timestamps import format_time, parse_iso
 from ops.activity import (
+    LIVE_MINUTES,
     FunctionSettings,
+    Log,
     count_calls,
     describe_function,
     read_invocations,
-    read_lines,
+    read_log,
     read_oldest_seconds,
     read_settings,
 )
@@ -90,8 +92,8 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
 
     with ThreadPoolExecutor(16) as threads:
         settings = {name: threads.submit(read_settings, deployment, name) for name in FUNCTIONS}
-        lines = {
-            name: threads.submit(lambda of: read_lines(deployment, of.result(), now=now), settings[name])
+        logs = {
+            name: threads.submit(lambda of: read_log(deployment, of.result(), now=now), settings[name])
             for name in FUNCTIONS
         }
         queue = threads.submit(_read_queue, deployment, now)
@@ -102,7 +104,7 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
         instances = [(each, threads.submit(_read_instance, deployment, each, now)) for each in found]
         deployed = [function for name in FUNCTIONS if (function := known(settings[name], f"function {name}", None))]
         counts = threads.submit(read_invocations, deployment, deployed, now=now)
-        read = {function.name: known(lines[function.name], f"log of {function.name}", []) for function in deployed}
+        read = {function.name: known(logs[function.name], f"log of {function.name}", Log()) for function in deployed}
         counted = known(counts, "metrics", {})
         facts = _put_together(
             deployment,
@@ -127,7 +129,7 @@ def _put_together(
     deployment: Deployment,
     now: datetime,
     known: Sequence[FunctionSettings],
-    lines: Mapping[str, Sequence[Mapping[str, Any]]],
+    logs: Mapping[str, Log],
     counts: Mapping[str, Mapping[str, Mapping[datetime, float]]],
     *,
     queue: Queue,
@@ -140,13 +142,15 @@ def _put_together(
     reconciling = next((settings for settings in known if settings.name == "reconcile"), None)
     share = float(reconciling.environment.get("CONNECT_REQUESTS_PER_SECOND", "8")) if reconciling else Calls.share
     every = reconciling.timeout + _SPARE if reconciling else Reconcile.every
+    log = logs.get("capture", Log())
+    minutes = LIVE_MINUTES if log.since is None else max(1, round((now - log.since) / timedelta(minutes=1)))
     return Facts(
         now=now,
         stage=deployment.stage,
         queue=queue,
         dead_letters=dead_letters,
-        calls=count_calls(lines.get("capture", ()), share=share),
-        functions=tuple(describe_function(of, lines[of.name], counts.get(of.name, {}), now=now) for of in known),
+        calls=count_calls(log.lines, share=share, minutes=minutes),
+        functions=tuple(describe_function(of, logs[of.name], counts.get(of.name, {}), now=now) for of in known),
         instances=instances,
         reconcile=Reconcile(held_until=reconcile, every=every),
         tables=tables,

@@ -190,6 +190,7 @@ WATCHED = {
         ),
     ),
     "missing in the backfill, and just asked for": replace(QUIET, instances=(past(asked_since=NOON - HOUR),)),
+    "a log says very much": replace(QUIET, functions=(replace(function("capture"), log_since=NOON - MINUTE),)),
     "a long queue": replace(QUIET, queue=Queue(waiting=4000)),
     "reconcile has not run yet": replace(QUIET, reconcile=Reconcile()),
 }

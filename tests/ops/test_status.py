@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -15,11 +16,14 @@ from typer.testing import CliRunner, Result
 from contact_references.aws.worklist import Worklist
 from contact_references.model.coverage import Hour
 from ops.__main__ import choose
-from ops.activity import FunctionSettings, describe_function
+from ops.activity import FunctionSettings, Log, describe_function, read_log
 from ops.deployment import Deployment, account_options_of, program_of
 from ops.errors import OpsError
 from ops.judgement import DeadLetters, Facts, Level, Reason, Reconcile, judge, worst
 from ops.status import FUNCTIONS, as_json, gather, register, show, spell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 CLIENTS = ("functions", "logs", "cloudwatch", "sqs", "dynamodb", "connect")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -181,10 +185,52 @@ def test_an_hour_that_cannot_be_read_is_named(unreachable: Deployment, monkeypat
     assert [instance.damaged for instance in facts.instances] == [damaged]
 
 
+class Logs:
+    """A log that answers as AWS may: the oldest first, pages without lines in between. Emulators have one page.
+
+    It has a page of a line for each of the seconds before noon that are given.
+    """
+
+    def __init__(self, *seconds: float) -> None:
+        self.moments = sorted(NOON.timestamp() - second for second in seconds)
+        self.asked: list[float] = []
+
+    def get_paginator(self, name: str) -> "Logs":
+        assert name == "filter_log_events"
+        return self
+
+    def paginate(self, *, startTime: int, **_: str) -> "Iterator[dict[str, object]]":  # noqa: N803 - boto3's name
+        self.asked.append(NOON.timestamp() - startTime / 1000)
+        for moment in self.moments:
+            yield {"events": []}
+            if moment * 1000 >= startTime:
+                yield {"events": [{"message": '{"level": "ERROR"}', "timestamp": int(moment * 1000)}]}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines", "asked"),
+    [
+        ((800, 600, 400), 3, [900]),
+        ((*range(800, 900, 5), 30, 20), 2, [900, 450]),
+        ((*range(100, 130), 30), 1, [900, 450, 225, 112.5, 60]),
+        (range(60), 10, [900, 450, 225, 112.5, 60]),
+    ],
+)
+def test_of_a_log_that_says_very_much_the_newest_part_is_read(
+    unreachable: Deployment, seconds: "Sequence[int]", lines: int, asked: list[float]
+) -> None:
+    logs = Logs(*seconds)
+    settings = FunctionSettings("capture", "capture", {}, timedelta(seconds=3), "/capture")
+    log = read_log(replace(unreachable, clients=SimpleNamespace(logs=logs)), settings, now=NOON)  # type: ignore[arg-type]  # those it uses
+    assert len(log.lines) == lines
+    assert logs.asked == asked
+    assert log.since == (None if len(asked) == 1 else NOON - timedelta(seconds=asked[-1]))
+
+
 def test_invocations_that_were_refused_are_counted_by_periods_of_five_minutes() -> None:
     settings = FunctionSettings("lookup", "lookup", {}, timedelta(seconds=3), "/lookup")
     refused = {NOON - timedelta(minutes=minutes): 1.0 for minutes in (11, 12, 3)}
-    function = describe_function(settings, [], {"Throttles": refused}, now=NOON)
+    function = describe_function(settings, Log(), {"Throttles": refused}, now=NOON)
     assert (function.throttles, function.throttled_periods) == (3, 2)
 
 
