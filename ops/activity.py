@@ -20,6 +20,8 @@ SCHEDULED_MINUTES = 130
 
 _PATTERN = '{ $.level = "ERROR" || $.level = "CRITICAL" || $.level = "WARNING" || $.ApiCalls[0] >= 0 }'
 _PAGES = 10  # of up to a megabyte each: a storm of failures says the same again and again
+_SHORTEST = timedelta(minutes=1)
+_THROTTLED_SECONDS = 300  # as alarms watch it: a moment's burst is none's fault, and passes
 _METRICS = ("Invocations", "Errors", "Throttles")
 
 
@@ -52,29 +54,55 @@ def read_settings(deployment: Deployment, name: str) -> FunctionSettings:
     )
 
 
-def read_lines(deployment: Deployment, settings: FunctionSettings, *, now: datetime) -> list[Mapping[str, Any]]:
-    """Return a function's log lines that tell of a failure, or of calls, of its last minutes; of very many the first.
+@dataclass(frozen=True)
+class Log:
+    """A function's log lines that tell of a failure, or of calls; `since` a moment if earlier ones were too many."""
 
-    What a pattern leaves in that it should not, as some emulators do, is left out here.
+    lines: Sequence[Mapping[str, Any]] = ()
+    since: datetime | None = None
+
+
+def read_log(deployment: Deployment, settings: FunctionSettings, *, now: datetime) -> Log:
+    """Return what a function's log says of its last minutes; of very many lines those of the newest part.
+
+    AWS tells the oldest lines first, so that part is found by halving.
     """
-    since = now - timedelta(minutes=settings.minutes)
+    span = timedelta(minutes=settings.minutes)
+    lines, is_all = _read_lines(deployment, settings, since=now - span)
+    if is_all:
+        return Log(lines)
+    while not is_all and span > _SHORTEST:
+        span = max(span / 2, _SHORTEST)
+        lines, is_all = _read_lines(deployment, settings, since=now - span)
+    return Log(lines, now - span)
+
+
+def _read_lines(
+    deployment: Deployment, settings: FunctionSettings, *, since: datetime
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return log lines since a moment, and whether these are all.
+
+    What a pattern leaves in that it should not, as some emulators do, is left out here. Pages may be empty while more
+    follow: those are not counted.
+    """
     pages = deployment.clients.logs.get_paginator("filter_log_events").paginate(
         logGroupName=settings.log_group,
         startTime=int(since.timestamp() * 1000),
         filterPattern=_PATTERN,
-        PaginationConfig={"MaxItems": _PAGES * 10_000},
     )
-    lines = []
+    lines: list[Mapping[str, Any]] = []
+    number = 0
     try:
-        for number, page in enumerate(pages, start=1):
+        for page in pages:
+            number += bool(page["events"])
+            if number > _PAGES:
+                return lines, False
             found = [event for event in page["events"] if event["message"].startswith("{")]
-            lines += [_read_line(event["message"], event["timestamp"]) for event in found]
-            if number == _PAGES:
-                break
+            lines += [line for event in found if (line := _read_line(event["message"], event["timestamp"]))]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":  # deployed, and never invoked
             raise
-    return [line for line in lines if line]
+    return lines, True
 
 
 def _read_line(message: str, timestamp: int) -> Mapping[str, Any]:
@@ -122,8 +150,8 @@ def group_failures(lines: Sequence[Mapping[str, Any]]) -> tuple[Failure, ...]:
     return tuple(sorted(failures, key=lambda failure: (-failure.count, failure.message, failure.error)))
 
 
-def count_calls(lines: Sequence[Mapping[str, Any]], *, share: float) -> Calls:
-    """Return the sums of what capture's invocations counted.
+def count_calls(lines: Sequence[Mapping[str, Any]], *, share: float, minutes: int = LIVE_MINUTES) -> Calls:
+    """Return the sums of what capture's invocations counted in so many minutes.
 
     >>> at = datetime(2026, 3, 2, tzinfo=UTC)
     >>> calls = count_calls([{"ApiCalls": [8.0], "ThrottledApiCalls": [2.0], "ContactsFailed": 1.0, "at": at}], share=8)
@@ -138,7 +166,7 @@ def count_calls(lines: Sequence[Mapping[str, Any]], *, share: float) -> Calls:
         return max((line["at"] for line in lines if sum(_numbers(line.get(name)))), default=None)
 
     return Calls(
-        minutes=LIVE_MINUTES,
+        minutes=minutes,
         calls=total("ApiCalls"),
         throttled=total("ThrottledApiCalls"),
         done=total("ContactsCaptured", "ContactsSkipped"),
@@ -206,7 +234,7 @@ def _read_metrics(
 
 def describe_function(
     settings: FunctionSettings,
-    lines: Sequence[Mapping[str, Any]],
+    log: Log,
     counts: Mapping[str, Mapping[datetime, float]],
     *,
     now: datetime,
@@ -217,7 +245,9 @@ def describe_function(
     def total(metric: str) -> int:
         return round(sum(value for moment, value in counts.get(metric, {}).items() if moment >= since))
 
-    failed = [moment for moment, value in counts.get("Errors", {}).items() if value and moment >= since]
+    def moments(metric: str) -> list[datetime]:
+        return [moment for moment, value in counts.get(metric, {}).items() if value and moment >= since]
+
     return Function(
         name=settings.name,
         log_group=settings.log_group,
@@ -225,6 +255,8 @@ def describe_function(
         invocations=total("Invocations"),
         errors=total("Errors"),
         throttles=total("Throttles"),
-        failed_at=max(failed, default=None),
-        failures=group_failures(lines),
+        throttled_periods=len({moment.timestamp() // _THROTTLED_SECONDS for moment in moments("Throttles")}),
+        failed_at=max(moments("Errors"), default=None),
+        failures=group_failures(log.lines),
+        log_since=log.since,
     )

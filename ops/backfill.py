@@ -164,7 +164,8 @@ def _measure(deployment: Deployment, hours: Sequence[Hour], marked: int, request
     due = [hour.due_at for hour in hours if hour.due_at is not None]
     return Progress(
         hours=marked,
-        visited=max(0, marked - sum(moment <= now for moment in due)),
+        # An hour that was open before is visited when it is due, which may be after this backfill.
+        visited=sum(hour.visits > 0 and (hour.due_at is None or hour.due_at > now) for hour in hours),
         closed=max(0, marked - len(due)),
         requested=requested,
         found_missing=len(found_missing),

@@ -1,5 +1,6 @@
 """A deployed system: found in an AWS account by its stacks' outputs, or handed in by the local system."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,6 +103,24 @@ def deployment_of(context: typer.Context) -> Deployment:
 
 
 def program_of(context: typer.Context, deployment: Deployment) -> str:
-    """Return what a person types before a command, to be told another one."""
-    name = context.find_root().info_name or "ops"
-    return name if deployment.stage == "dev" else f"{name} --stage {deployment.stage}"
+    """Return what a person types before a command, to be told another one that acts on the same deployment."""
+    root = context.find_root()
+    stage = ["--stage", deployment.stage] if "stage" in root.params else []
+    options = shlex.join([*stage, *_typed(context, "profile", "region", "directory")])
+    return f"{root.info_name or 'ops'} {options}".rstrip()
+
+
+def account_options_of(context: typer.Context) -> list[str]:
+    """Return the options that have the AWS command line ask the same account and Region, as they were typed."""
+    return _typed(context, "profile", "region")
+
+
+def _typed(context: typer.Context, *names: str) -> list[str]:
+    """Return those of the program's own options that were typed: a shell has the others' variables still."""
+    root = context.find_root()
+    words = []
+    for name in names:
+        source = root.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            words += [f"--{name}", str(root.params[name])]
+    return words

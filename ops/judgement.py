@@ -14,6 +14,7 @@ _TABLES_BEHIND = timedelta(hours=3)
 _MISSED_RUNS = 3
 _FEW_FAILURES = 3
 _FAILED_SHARE = 0.1
+_RECENTLY = timedelta(minutes=5)
 _MINUTE = timedelta(minutes=1)
 # What happens now and then, and passes by itself: others were faster, the deadline near, the contact not visible yet.
 _PASSING = {"Overtaken", "Contended", "NotStarted", "NotCommitted", "ResourceNotFoundException", "LeaseLost"}
@@ -112,7 +113,8 @@ class Failure:
 class Function:
     """A function's last minutes: invocations, those that failed and those refused, and what its log tells of failures.
 
-    `failed_at` is the begin of the minute of the last invocation that failed.
+    `failed_at` is the begin of the minute of the last invocation that failed, `throttled_periods` in how many periods
+    of five minutes at least one was refused. Of a log that says very much, failures are those since `log_since`.
     """
 
     name: str
@@ -121,23 +123,29 @@ class Function:
     invocations: int = 0
     errors: int = 0
     throttles: int = 0
+    throttled_periods: int = 0
     failed_at: datetime | None = None
     failures: tuple[Failure, ...] = ()
+    log_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Contacts of an hour that its last visit found missing, and that are not captured by now."""
+    """Contacts of an hour that its last visit found missing, all asked for since a moment, and not captured by now."""
 
     hour: datetime
     count: int
+    asked_since: datetime | None = None
     is_given_up: bool = False
     is_backfill: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceFacts:
-    """How far an instance's contacts are accounted for; `found_missing` are those of its open hours' last visits."""
+    """How far an instance's contacts are accounted for; `found_missing` are those of its open hours' last visits.
+
+    Of the `damaged` hours nothing is known: their items cannot be read.
+    """
 
     instance_id: str
     hours_open: int = 0
@@ -145,6 +153,7 @@ class InstanceFacts:
     rechecks_due: int = 0
     found_missing: int = 0
     missing: tuple[Missing, ...] = ()
+    damaged: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,8 +304,8 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 Level.RED,
                 name,
-                f"{_count(late)} contacts completed over two hours ago and are not captured; no event told of them",
-                f"ops backfill {_period(late)}",
+                f"{_count(late)} contacts completed over two hours ago and are not captured",
+                _look_at(facts, late),
             )
         elif live:
             yield Finding(Level.YELLOW, name, f"{_count(live)} contacts are missing, and asked for", "ops coverage")
@@ -314,8 +323,25 @@ def _judge_contacts(facts: Facts) -> Iterator[Finding]:
                 f"{_count(given_up)} contacts were asked for and not captured in seven days: given up",
                 f"ops backfill {_period(given_up)}",
             )
+        for hour in instance.damaged:
+            said_of_hour = f"the hour from {hour:%Y-%m-%d %H:%MZ} on cannot be read: no run visits it"
+            command = f"ops backfill {_hours([hour])} --instance {instance.instance_id}"
+            yield Finding(Level.RED, name, said_of_hour, command)
+        held_up = [part for part in past if part.asked_since and facts.now - part.asked_since >= _MISSING_FOR]
+        if held_up:
+            yield Finding(
+                Level.RED,
+                name,
+                f"{_count(held_up)} contacts of the past were asked for over two hours ago and are not captured",
+                _look_at(facts, held_up),
+            )
         level = Level.YELLOW if past else Level.GREEN
         yield Finding(level, name, said + (f"; {_count(past)} missing in hours of the past" if past else ""))
+
+
+def _look_at(facts: Facts, parts: Collection[Missing]) -> str:
+    """Return the command that shows what holds contacts up that were asked for: to ask again would do nothing."""
+    return "ops dead-letters list" if facts.dead_letters.count else f"ops coverage {_period(parts)}"
 
 
 def _judge_reconcile(facts: Facts) -> Iterator[Finding]:
@@ -363,6 +389,9 @@ def _judge_functions(facts: Facts) -> Iterator[Finding]:
 
 def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[Finding]:
     tail = f"aws logs tail {function.log_group} --since {function.minutes}m"
+    if function.log_since is not None:
+        since = f"{function.log_since:%H:%M:%SZ}"
+        yield Finding(Level.YELLOW, subject, f"its log says very much: counts of it are partial, those since {since}")
     past = []
     for failure in function.failures:
         level = _judge_failure(facts, function, failure)
@@ -376,12 +405,17 @@ def _judge_function(facts: Facts, function: Function, subject: str) -> Iterator[
     if past:
         yield Finding(Level.YELLOW, subject, f"failures that are over, or few, or pass: {', '.join(past)}")
     if function.errors and function.failed_at is not None:
-        is_failing = _fails_still(facts, function, function.failed_at, is_minute=True)
+        is_often = _is_often(function.errors, function.invocations)
+        is_failing = _fails_still(facts, function, function.failed_at, is_often=is_often, is_minute=True)
         said = f"{function.errors} of {function.invocations} invocations failed, last {_at(function.failed_at)}"
         yield Finding(Level.RED if is_failing else Level.YELLOW, subject, said, tail if is_failing else None)
     if function.throttles:
+        is_often = _is_often(function.throttles, function.invocations + function.throttles)
         said = f"{function.throttles} invocations were refused: the account's concurrency is used up"
-        yield Finding(Level.RED, subject, said, "aws lambda get-account-settings")
+        if is_often or function.throttled_periods > 1:
+            yield Finding(Level.RED, subject, said, "aws lambda get-account-settings")
+        else:
+            yield Finding(Level.YELLOW, subject, f"{said}, once for a moment")
 
 
 def _judge_failure(facts: Facts, function: Function, failure: Failure) -> Level:
@@ -389,31 +423,42 @@ def _judge_failure(facts: Facts, function: Function, failure: Failure) -> Level:
     dead = {(reason.error, reason.reason) for reason in facts.dead_letters.reasons}
     if (failure.error, failure.reason) in dead:
         return Level.GREEN
+    contacts = facts.calls.done + facts.calls.failed
+    is_often = _is_often(failure.count, contacts)
     if (
         not failure.error
         or failure.error in _PASSING
-        or not _fails_still(facts, function, failure.last_at, is_minute=False)
+        or not _fails_still(facts, function, failure.last_at, is_often=is_often, is_minute=False)
     ):
         return Level.YELLOW
     if failure.is_error:
         return Level.RED
-    contacts = facts.calls.done + facts.calls.failed
     is_much = facts.calls.failed >= _FAILED_SHARE * contacts
     return Level.RED if failure.count >= _FEW_FAILURES and is_much else Level.YELLOW
 
 
-def _fails_still(facts: Facts, function: Function, at: datetime, *, is_minute: bool) -> bool:
+def _is_often(failures: int, tries: int) -> bool:
+    return failures >= _FEW_FAILURES and failures >= _FAILED_SHARE * tries
+
+
+def _fails_still(facts: Facts, function: Function, at: datetime, *, is_often: bool, is_minute: bool) -> bool:
     """Whether nothing shows that the function got through its work since it failed, in the minute or moment `at`.
 
-    What a capture failed with is on the queue until it is captured, and other contacts show whether that goes again; a
-    run of reconcile that has failed tells so after
-    it gave the lease back; a run of tables that got through leaves no older mark.
+    What a capture failed with is on the queue until it is captured, and other contacts show whether that goes again,
+    but for a while not if much fails: some go through a storm. A run of reconcile that has failed tells so after it
+    gave the lease back; a run of tables that got through leaves no older mark.
     """
     if function.name == "capture":
-        return facts.queue.total > 0 and not facts.calls.has_captured_since(at)
+        is_storm = is_often and facts.now - at <= _RECENTLY
+        return facts.queue.total > 0 and (is_storm or not facts.calls.has_captured_since(at))
     if function.name == "reconcile":
-        ended = facts.reconcile.held_until
-        return ended is None or ended > facts.now or at >= ended
+        run = facts.reconcile
+        if run.held_until is None:
+            return True
+        if run.held_until <= facts.now:
+            return at >= run.held_until
+        # The run that is at work took the lease for the time it had; what failed before, it may get through.
+        return at + (_MINUTE if is_minute else timedelta()) >= run.held_until - run.every
     if function.name == "tables":
         since = facts.tables.behind_since
         return since is not None and since <= at + (_MINUTE if is_minute else timedelta())
@@ -431,7 +476,10 @@ def _count(parts: Collection[Missing]) -> int:
 
 
 def _period(parts: Collection[Missing]) -> str:
-    hours = [part.hour for part in parts]
+    return _hours([part.hour for part in parts])
+
+
+def _hours(hours: Collection[datetime]) -> str:
     return f"--from {min(hours):%Y-%m-%dT%H:00Z} --to {max(hours) + timedelta(hours=1):%Y-%m-%dT%H:00Z}"
 
 

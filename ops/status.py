@@ -1,14 +1,15 @@
 """How a deployment is: red where a person should act, with the command that helps."""
 
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich import box
 from rich.console import Group
 from rich.live import Live
@@ -20,24 +21,27 @@ from contact_references.aws.items import get_items, serialize
 from contact_references.aws.worklist import Worklist, hours_due_key, recheck_key
 from contact_references.model.contact import Instance
 from contact_references.model.coverage import HOUR, Hour, floor_to_hour
-from contact_references.model.errors import CaptureError
+from contact_references.model.errors import CaptureError, PermanentError
 from contact_references.model.timestamps import format_time, parse_iso
 from ops.activity import (
+    LIVE_MINUTES,
     FunctionSettings,
+    Log,
     count_calls,
     describe_function,
     read_invocations,
-    read_lines,
+    read_log,
     read_oldest_seconds,
     read_settings,
 )
 from ops.console import JsonOption, make_console, print_json
 from ops.coverage import find_captured
 from ops.dead_letters import read_dead_letters
-from ops.deployment import Deployment, deployment_of, program_of
-from ops.errors import explain
+from ops.deployment import Deployment, account_options_of, deployment_of, program_of
+from ops.errors import OpsError, explain
 from ops.judgement import (
     Alarm,
+    Calls,
     DeadLetters,
     Facts,
     Finding,
@@ -53,6 +57,7 @@ from ops.judgement import (
 )
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 FUNCTIONS = ("capture", "reconcile", "tables", "lookup")
 
@@ -72,24 +77,23 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
 
     Raises:
         OpsError: the deployment lacks an output.
-        ClientError, BotoCoreError: AWS cannot be asked, or not for the functions.
     """
     clients = deployment.clients
     # Clients of one session cannot be made in threads.
     _ = (clients.functions, clients.logs, clients.cloudwatch, clients.sqs, clients.dynamodb, clients.connect)
     unreadable: dict[str, str] = {}
 
-    def known(future: "Future[T]", subject: str, otherwise: T) -> T:
+    def known(future: "Future[T]", subject: str, otherwise: U) -> T | U:
         try:
             return future.result()
-        except (CaptureError, ClientError) as error:
+        except (CaptureError, ClientError, BotoCoreError) as error:
             unreadable[subject] = explain(error)
             return otherwise
 
     with ThreadPoolExecutor(16) as threads:
         settings = {name: threads.submit(read_settings, deployment, name) for name in FUNCTIONS}
-        lines = {
-            name: threads.submit(lambda of: read_lines(deployment, of.result(), now=now), settings[name])
+        logs = {
+            name: threads.submit(lambda of: read_log(deployment, of.result(), now=now), settings[name])
             for name in FUNCTIONS
         }
         queue = threads.submit(_read_queue, deployment, now)
@@ -98,9 +102,9 @@ def gather(deployment: Deployment, now: datetime) -> Facts:
         reconcile, tables = threads.submit(_read_reconcile, deployment), threads.submit(_read_tables, deployment)
         found: list[Instance] = known(threads.submit(deployment.instances), "instances", [])
         instances = [(each, threads.submit(_read_instance, deployment, each, now)) for each in found]
-        deployed = [settings[name].result() for name in FUNCTIONS]
+        deployed = [function for name in FUNCTIONS if (function := known(settings[name], f"function {name}", None))]
         counts = threads.submit(read_invocations, deployment, deployed, now=now)
-        read = {name: known(future, f"log of {name}", []) for name, future in lines.items()}
+        read = {function.name: known(logs[function.name], f"log of {function.name}", Log()) for function in deployed}
         counted = known(counts, "metrics", {})
         facts = _put_together(
             deployment,
@@ -125,7 +129,7 @@ def _put_together(
     deployment: Deployment,
     now: datetime,
     known: Sequence[FunctionSettings],
-    lines: Mapping[str, Sequence[Mapping[str, Any]]],
+    logs: Mapping[str, Log],
     counts: Mapping[str, Mapping[str, Mapping[datetime, float]]],
     *,
     queue: Queue,
@@ -135,16 +139,18 @@ def _put_together(
     tables: Tables,
     instances: tuple[InstanceFacts, ...],
 ) -> Facts:
-    by_name = {settings.name: settings for settings in known}
-    share = float(by_name["reconcile"].environment.get("CONNECT_REQUESTS_PER_SECOND", "8"))
-    every = by_name["reconcile"].timeout + _SPARE
+    reconciling = next((settings for settings in known if settings.name == "reconcile"), None)
+    share = float(reconciling.environment.get("CONNECT_REQUESTS_PER_SECOND", "8")) if reconciling else Calls.share
+    every = reconciling.timeout + _SPARE if reconciling else Reconcile.every
+    log = logs.get("capture", Log())
+    minutes = LIVE_MINUTES if log.since is None else max(1, round((now - log.since) / timedelta(minutes=1)))
     return Facts(
         now=now,
         stage=deployment.stage,
         queue=queue,
         dead_letters=dead_letters,
-        calls=count_calls(lines["capture"], share=share),
-        functions=tuple(describe_function(of, lines[of.name], counts.get(of.name, {}), now=now) for of in known),
+        calls=count_calls(log.lines, share=share, minutes=minutes),
+        functions=tuple(describe_function(of, logs[of.name], counts.get(of.name, {}), now=now) for of in known),
         instances=instances,
         reconcile=Reconcile(held_until=reconcile, every=every),
         tables=tables,
@@ -188,7 +194,7 @@ def _read_dead_letters(deployment: Deployment) -> DeadLetters:
 
 def _read_alarms(deployment: Deployment) -> tuple[Alarm, ...]:
     pages = deployment.clients.cloudwatch.get_paginator("describe_alarms").paginate(
-        AlarmNamePrefix=f"ContactReferences-{deployment.stage}-", StateValue="ALARM"
+        AlarmNamePrefix=f"ContactReferences-{deployment.stage}-Monitoring-", StateValue="ALARM"
     )
     return tuple(
         Alarm(alarm["AlarmName"], alarm.get("AlarmDescription", ""), alarm["StateUpdatedTimestamp"])
@@ -230,12 +236,14 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
     first = floor_to_hour(now) - timedelta(days=_KNOWN_DAYS)
     lately = (first + n * HOUR for n in range(24 * _KNOWN_DAYS + 1))
     starts = list(dict.fromkeys([*live, *past[:_MOST_BACKFILL_HOURS], *lately]))
-    hours = [hour for hour in worklist.find_hours(instance, starts) if isinstance(hour, Hour) and hour.missing]
+    found = worklist.find_hours(instance, starts)
+    hours = [hour for hour in found if isinstance(hour, Hour) and hour.missing]
     captured = find_captured(deployment, hours)
     missing = [
         Missing(
             hour=hour.start,
             count=hour.missing - len(captured & set(hour.missing_ids)),
+            asked_since=hour.asked_since,
             is_given_up=hour.is_given_up,
             is_backfill=hour.is_backfill,
         )
@@ -248,10 +256,25 @@ def _read_instance(deployment: Deployment, instance: Instance, now: datetime) ->
         rechecks_due=worklist.count_due(recheck_key(instance), until=now),
         found_missing=sum(hour.missing for hour in hours if hour.due_at is not None and not hour.is_backfill),
         missing=tuple(part for part in missing if part.count),
+        damaged=tuple(sorted(_find_damaged(worklist, instance, starts, found))),
     )
 
 
-def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
+def _find_damaged(
+    worklist: Worklist, instance: Instance, starts: Sequence[datetime], found: Sequence[Hour | PermanentError]
+) -> Iterator[datetime]:
+    """Yield which hours cannot be read: what was found of several does not tell, so these are halved."""
+    if all(isinstance(hour, Hour) for hour in found):
+        return
+    if len(starts) == 1:
+        yield from starts
+        return
+    middle = len(starts) // 2
+    for half in (starts[:middle], starts[middle:]):
+        yield from _find_damaged(worklist, instance, half, worklist.find_hours(instance, half))
+
+
+def show(findings: Sequence[Finding], facts: Facts, program: str, account_options: Sequence[str] = ()) -> Group:
     """Return findings as a table, the commands that help below it."""
     level = worst(findings)
     what = {
@@ -281,7 +304,7 @@ def show(findings: Sequence[Finding], facts: Facts, program: str) -> Group:
     helps = Table(title="What helps", title_justify="left", box=None, pad_edge=False, show_header=False)
     helps.add_column(overflow="fold")
     for command in commands:
-        helps.add_row(Text(f"  {spell(command, program)}"))
+        helps.add_row(Text(f"  {spell(command, program, account_options)}"))
     return Group(table, helps)
 
 
@@ -294,21 +317,31 @@ def _make_visible(text: str) -> str:
     return "".join(part if part.isprintable() else f"\\u{ord(part):04x}" for part in text)
 
 
-def spell(command: str, program: str) -> str:
-    """Return a finding's command as it is typed here.
+def spell(command: str, program: str, account_options: Sequence[str] = ()) -> str:
+    """Return a finding's command as it is typed here, with the options that choose AWS's account and Region.
 
-    >>> spell("ops coverage", "python -m local"), spell("aws logs tail", "python -m local")
-    ('python -m local coverage', 'aws logs tail')
+    >>> [
+    ...     spell(command, "ops --stage a", ["--profile", "b"])
+    ...     for command in ("ops coverage", "aws logs", "npx cdk list")
+    ... ]
+    ['ops --stage a coverage', 'aws logs --profile b', 'npx cdk list --profile b']
     """
-    return f"{program} {command.removeprefix('ops ')}" if command.startswith("ops ") else command
+    if command.startswith("ops "):
+        return f"{program} {command.removeprefix('ops ')}"
+    if command.startswith(("aws ", "npx cdk ")):
+        return " ".join([command, *map(shlex.quote, account_options)])
+    return command
 
 
-def as_json(findings: Sequence[Finding], facts: Facts, program: str) -> dict[str, Any]:
+def as_json(
+    findings: Sequence[Finding], facts: Facts, program: str, account_options: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return findings and facts as JSON can have them."""
     return {
         "level": worst(findings),
         "findings": [
-            asdict(finding) | {"command": finding.command and spell(finding.command, program)} for finding in findings
+            asdict(finding) | {"command": finding.command and spell(finding.command, program, account_options)}
+            for finding in findings
         ],
         "facts": _plain(asdict(facts)),
     }
@@ -341,26 +374,42 @@ def status(
     Exit status 1 if anything is red. Log lines and failed invocations are those of the last quarter of an hour, of the
     functions on a schedule those of the last two hours.
     """
+    if watch and as_document:
+        raise typer.BadParameter("--json prints one document, and --watch never ends: leave one of them out")
     deployment = deployment_of(context)
-    program = program_of(context, deployment)
-    facts = gather(deployment, datetime.now(UTC))
-    findings = judge(facts)
-    if as_document:
-        print_json(as_json(findings, facts, program))
-    elif not watch:
-        make_console().print(show(findings, facts, program))
+    program, options = program_of(context, deployment), account_options_of(context)
+    if watch:
+        level = _watch(deployment, program, options, interval)
     else:
-        try:
-            with Live(show(findings, facts, program), console=make_console(), auto_refresh=False) as live:
-                while True:
-                    time.sleep(interval)
-                    facts = gather(deployment, datetime.now(UTC))
-                    findings = judge(facts)
-                    live.update(show(findings, facts, program), refresh=True)
-        except KeyboardInterrupt:
-            pass  # how it ends; its exit status is that of the last look
-    if worst(findings) is Level.RED:
+        facts = gather(deployment, datetime.now(UTC))
+        findings = judge(facts)
+        level = worst(findings)
+        if as_document:
+            print_json(as_json(findings, facts, program, options))
+        else:
+            make_console().print(show(findings, facts, program, options))
+    if level is Level.RED:
         raise typer.Exit(1)
+
+
+def _watch(deployment: Deployment, program: str, account_options: Sequence[str], interval: float) -> Level:
+    """Show how a deployment is until Ctrl-C, which is how it ends; return the level of the last look."""
+    level = Level.RED
+    try:
+        with Live(console=make_console(), auto_refresh=False) as live:
+            while True:
+                try:
+                    facts = gather(deployment, datetime.now(UTC))
+                except (OpsError, CaptureError, ClientError, BotoCoreError) as error:
+                    level = Level.RED
+                    shown = Group(Text(f"{datetime.now(UTC):%H:%M:%SZ} {explain(error)}; looking again", "bold red"))
+                else:
+                    findings = judge(facts)
+                    level, shown = worst(findings), show(findings, facts, program, account_options)
+                live.update(shown, refresh=True)
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        return level
 
 
 def register(app: typer.Typer) -> None:

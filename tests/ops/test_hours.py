@@ -193,6 +193,16 @@ def test_a_backfill_ends_when_its_hours_are_visited_and_says_what_is_missing(
     assert (document["visited"], document["closed"], document["open"], document["missing"]) == (24, 24, 0, 0)
 
 
+def test_a_backfill_does_not_count_an_hour_that_no_run_visited(
+    run: Run, functions: Functions, worklist: Worklist
+) -> None:
+    functions.answers = [{"hours": 24}]
+    closed = [hour(number, visits=1, closed_at=NOW) for number in range(23)]
+    worklist.save_hours([*closed, hour(23, due_at=NOW + timedelta(minutes=30))])
+    document = json.loads(run("backfill", *PERIOD, "--yes", "--json").stdout)
+    assert (document["visited"], document["closed"], document["open"]) == (23, 23, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

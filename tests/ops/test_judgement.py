@@ -55,6 +55,11 @@ def function(name: str, *failures: Failure, errors: int = 0, failed_at: datetime
     )
 
 
+def past(*, asked_since: datetime) -> InstanceFacts:
+    missing = Missing(hour=NOON - 90 * HOUR, count=500, asked_since=asked_since, is_backfill=True)
+    return InstanceFacts(instance_id="i", missing=(missing,))
+
+
 DENIED = failure("AccessDeniedException", "BatchWriteItem answered 400 AccessDeniedException")
 BUCKET = failure("AccessDenied", "PutObject answered 403 AccessDenied")
 TABLE = failure("ThrottlingException", "BatchWriteItem answered 400 ThrottlingException", is_error=False)
@@ -75,6 +80,18 @@ BROKEN = {
         calls=replace(FAILING, captured_at=NOON - MINUTE),
         functions=(function("capture", DENIED),),
     ),
+    "one of very many was captured since": replace(
+        QUIET,
+        queue=BUSY,
+        calls=Calls(minutes=15, calls=3000, done=1500, failed=1500, captured_at=NOON - timedelta(seconds=2)),
+        functions=(function("capture", replace(DENIED, count=1500, last_at=NOON - timedelta(seconds=8))),),
+    ),
+    "many invocations die, and others go on": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(function("capture", errors=5, failed_at=NOON - 2 * MINUTE),),
+    ),
     "a half of the calls is throttled": replace(
         QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON)
     ),
@@ -93,7 +110,19 @@ BROKEN = {
     ),
     "tables are long behind": replace(QUIET, tables=replace(BEHIND, behind_since=NOON - 4 * HOUR)),
     "lookup fails": replace(QUIET, functions=(function("lookup", errors=3, failed_at=NOON),)),
-    "a function is refused": replace(QUIET, functions=(replace(function("lookup"), throttles=1),)),
+    "a run at work dies": replace(
+        QUIET,
+        reconcile=Reconcile(held_until=NOON + 10 * MINUTE),
+        functions=(function("reconcile", errors=1, failed_at=NOON - 5 * MINUTE),),
+    ),
+    "a function is refused again": replace(
+        QUIET, functions=(replace(function("lookup"), invocations=900, throttles=2, throttled_periods=2),)
+    ),
+    "a function is refused more than it runs": replace(
+        QUIET, functions=(replace(function("lookup"), throttles=20, throttled_periods=1),)
+    ),
+    "the backfill does not get on": replace(QUIET, instances=(past(asked_since=NOON - 3 * HOUR),)),
+    "an hour is damaged": replace(QUIET, instances=(InstanceFacts(instance_id="i", damaged=(NOON - 5 * HOUR,)),)),
     "contacts are given up": replace(
         QUIET,
         instances=(
@@ -106,8 +135,21 @@ WATCHED = {
     "others are captured since": replace(
         QUIET,
         queue=BUSY,
-        calls=replace(FAILING, captured_at=NOON + MINUTE),
-        functions=(function("capture", DENIED, TABLE),),
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(
+            function("capture", replace(DENIED, last_at=NOON - 6 * MINUTE), replace(TABLE, last_at=NOON - 6 * MINUTE)),
+        ),
+    ),
+    "few of many are denied, and others captured since": replace(
+        QUIET,
+        queue=BUSY,
+        calls=replace(FAILING, done=900, captured_at=NOON + MINUTE),
+        functions=(function("capture", DENIED),),
+    ),
+    "many failed, and all is captured since": replace(
+        QUIET,
+        calls=replace(FAILING, captured_at=NOON),
+        functions=(function("capture", replace(DENIED, last_at=NOON - MINUTE)),),
     ),
     "throttled hard, and captured since": replace(
         QUIET, queue=BUSY, calls=replace(THROTTLED, throttled_at=NOON, captured_at=NOON + MINUTE)
@@ -126,6 +168,16 @@ WATCHED = {
     "reconcile ran since": replace(
         QUIET, functions=(function("reconcile", replace(DENIED, last_at=NOON - 6 * MINUTE)),)
     ),
+    "reconcile failed two hours ago, and runs": replace(
+        QUIET,
+        reconcile=Reconcile(held_until=NOON + 10 * MINUTE),
+        functions=(
+            function("reconcile", replace(DENIED, last_at=NOON - 2 * HOUR), errors=1, failed_at=NOON - 2 * HOUR),
+        ),
+    ),
+    "a function is refused once": replace(
+        QUIET, functions=(replace(function("lookup"), invocations=900, throttles=1, throttled_periods=1),)
+    ),
     "tables were written since": replace(QUIET, functions=(DYING,), tables=Tables()),
     "missing, and just asked for": replace(
         QUIET, instances=(InstanceFacts(instance_id="i", missing=(Missing(hour=NOON - 2 * HOUR, count=1),)),)
@@ -137,6 +189,8 @@ WATCHED = {
             InstanceFacts(instance_id="i", missing=(Missing(hour=NOON - 90 * HOUR, count=1, is_backfill=True),)),
         ),
     ),
+    "missing in the backfill, and just asked for": replace(QUIET, instances=(past(asked_since=NOON - HOUR),)),
+    "a log says very much": replace(QUIET, functions=(replace(function("capture"), log_since=NOON - MINUTE),)),
     "a long queue": replace(QUIET, queue=Queue(waiting=4000)),
     "reconcile has not run yet": replace(QUIET, reconcile=Reconcile()),
 }
@@ -178,7 +232,14 @@ def test_what_helps_is_named() -> None:
 
     assert commands("messages are poisoned") == ["ops dead-letters list"]
     assert commands("a role lacks a right") == ["npx cdk deploy --all --revert-drift -c stage=dev"]
-    assert commands("events are dropped") == ["ops backfill --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
+    assert commands("events are dropped") == ["ops coverage --from 2026-03-02T08:00Z --to 2026-03-02T09:00Z"]
+    assert commands("the backfill does not get on") == ["ops coverage --from 2026-02-26T18:00Z --to 2026-02-26T19:00Z"]
+    assert commands("an hour is damaged") == [
+        "ops backfill --from 2026-03-02T07:00Z --to 2026-03-02T08:00Z --instance i"
+    ]
+    with_letters = judge(replace(BROKEN["events are dropped"], dead_letters=DeadLetters(count=1)))
+    assert {finding.command for finding in with_letters if finding.level is Level.RED} == {"ops dead-letters list"}
+    assert commands("contacts are given up") == ["ops backfill --from 2026-03-02T03:00Z --to 2026-03-02T04:00Z"]
     assert commands("tables dies") == ["aws logs tail /log/tables --since 15m"]
     assert commands("tables are long behind") == ["ops rebuild tables --from 2026-03-02 --to 2026-03-03"]
     assert commands("an alarm is on") == ["docs/runbook.md#missing"]

@@ -374,7 +374,7 @@ def test_the_command_coverage_says_that_a_day_has_no_hours_and_names_what_it_can
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
     assert "2026-02-03: no hour was opened" in text
-    assert "python -m local backfill --from 2026-02-03 --to 2026-02-04" in text
+    assert re.search(r"python -m local --directory \S+ backfill --from 2026-02-03 --to 2026-02-04", text)
 
     assert "such as 2026-10-01" in unboxed(is_refused(directory, "coverage", "--from", "yesterday", status=2))
     error = is_refused(directory, "coverage", "--instance", "arn")
