@@ -168,7 +168,9 @@ class Person:
     def run(self, command: str, *, status: int = 0) -> None:
         done = run_command(self.directory, *command.split(), timeout=_SECONDS)
         assert done.returncode == status, done.stdout + done.stderr
-        printed = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+        # Where this system keeps its files is nothing to a reader.
+        printed = done.stdout.replace(f" --directory {self.directory}", "").strip()
+        printed = "\n".join(line.rstrip() for line in printed.splitlines())
         self.transcript.append(f"$ python -m local {command}\n{printed}\n")
 
 
