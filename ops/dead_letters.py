@@ -29,6 +29,7 @@ _REQUEST_BYTES = 262_144  # which every SQS takes
 _REPEATS = 3
 """How many batches in a row without a new letter end a reading, beside one for each ten that are kept: kept letters
 come back while it goes on, and hide the others."""
+_WAIT_SECONDS = 1
 _POLL_SECONDS = 2.0
 _NOT_THERE = {"InvalidAction", "UnknownOperationException"}
 """What a service answers that does not have the operation: emulators of SQS lack the move task."""
@@ -272,7 +273,7 @@ class _Queue:
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
             VisibilityTimeout=_HIDDEN_SECONDS,
-            WaitTimeSeconds=1,
+            WaitTimeSeconds=_WAIT_SECONDS,
         )
         return answer.get("Messages", [])
 
