@@ -210,7 +210,7 @@ def test_a_backfill_does_not_count_an_hour_that_no_run_visited(
         (("--from", "2020-03-01", "--to", "2026-03-01"), "beyond the two years that Connect keeps contacts"),
         ((*PERIOD, "--instance", "none"), "instance none is not captured: there are 11111111"),
         (
-            ("--from", f"{NOW - HOUR:%Y-%m-%dT%H:%MZ}", "--to", f"{NOW:%Y-%m-%dT%H:%MZ}"),
+            ("--from", f"{NOW:%Y-%m-%dT%H:00Z}", "--to", f"{NOW + HOUR:%Y-%m-%dT%H:00Z}"),
             "no hour of that period is due",
         ),
     ],
