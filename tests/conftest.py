@@ -75,12 +75,13 @@ def enforcing_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def enforcing_system(enforcing_directory: Path) -> Iterator[System]:
     """The production stacks on an emulator that enforces IAM, and a search at once.
 
-    At the default rate a search waits four seconds, which would be most of the time of tests that reconcile.
+    At the default rate a search waits four seconds, which would be most of the time of tests that reconcile; each of
+    their runs asks for the instances, more often than every half second.
     """
     with start(
         enforcing_directory,
         launcher="tests.permissions.launcher",
         context={"searchRequestsPerSecond": "20"},
-        quotas={"SearchContacts": 40},
+        quotas={"SearchContacts": 40, "ListInstances": 40},
     ) as running:
         yield running
