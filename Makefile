@@ -23,6 +23,8 @@ $(VENV)/.installed: requirements-uv.txt requirements.txt package-lock.json
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.txt
 	@$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements.txt
 	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts
+	@printf '#!%s\nimport sys\n\nsys.path.insert(0, "%s")\n\nfrom ops.__main__ import main\n\nsys.exit(main())\n' "$(CURDIR)/$(BIN)/python" "$(CURDIR)" > $(BIN)/ops
+	@chmod +x $(BIN)/ops
 	@touch $@
 
 # Each keeps the pins that its .in file leaves alone: `make lock UPGRADE=--upgrade` raises them.

@@ -1,6 +1,9 @@
 """What goes wrong before a command begins, or while AWS is asked, is a sentence that says what to do."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -17,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from contact_references.model.errors import RetriableError
+from local.emulator import ROOT
 from ops.console import ask, print_json
 from ops.errors import OpsError, explain
 from ops.periods import parse_moment
@@ -76,3 +80,12 @@ def test_a_question_that_nobody_answers_changes_nothing(monkeypatch: pytest.Monk
     with pytest.raises(OpsError, match="nothing was changed"):
         ask("Delete it?", is_answered=False)
     ask("Delete it?", is_answered=True)
+
+
+def test_a_shell_completes_commands() -> None:
+    as_ops = "import sys; sys.argv[0] = 'ops'; from ops.__main__ import main; sys.exit(main())"  # as .venv/bin/ops does
+    asked = {"_OPS_COMPLETE": "complete_bash", "COMP_WORDS": "ops dead-letters re", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", as_ops], cwd=ROOT, env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["redrive"], done.stderr
