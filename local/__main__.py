@@ -48,7 +48,7 @@ python -m local status: see what a person should act on
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 _WaitOption = Annotated[float, typer.Option(metavar="SECONDS", help="For the queue.")]
 

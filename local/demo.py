@@ -20,11 +20,12 @@ from rich.table import Table
 from local.delivery import read_event
 from local.emulator import INSTANCE_ARN, ROOT, LocalSystemError, direct_open
 from local.progress import show_drain
-from local.system import DeadLetter, Json, System, current_records, sample_contacts, start
+from local.system import Json, System, current_records, sample_contacts, start
 from local.tables import documented_queries, query, write_tables
 from ops.backfill import reconcile
 from ops.console import make_console
 from ops.coverage import find_coverage, show_coverage
+from ops.dead_letters import DeadLetter
 from ops.periods import whole_hours
 
 _INSTANCE_ID = INSTANCE_ARN.rpartition("/")[2]

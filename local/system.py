@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,17 +11,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
 from connect_simulator import ConnectSimulator
 from local.deployment import deploy
 from local.emulator import ROOT, SERVICE_EVENTS_PATH, Clients, Emulator, LocalSystemError, direct_open
+from ops.dead_letters import DeadLetter, read_dead_letters
 from ops.deployment import Deployment
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 DIRECTORY = ROOT / ".local"
 STAGE = "dev"
@@ -33,22 +32,6 @@ _SETTLE_SECONDS = 30
 
 class NotRunningError(LocalSystemError):
     """No local system runs in the directory."""
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A message of the dead-letter queue: its body, and the attributes that say why it is there."""
-
-    body: str
-    attributes: dict[str, str]
-
-    @property
-    def event_id(self) -> str | None:
-        """The event's id, if the body is an event that has one."""
-        try:
-            return str(json.loads(self.body)["id"])
-        except (ValueError, KeyError, TypeError):
-            return None
 
 
 @dataclass(frozen=True)
@@ -123,15 +106,7 @@ class System:
 
     def queued(self) -> int:
         """How many messages the queue holds: waiting, being worked on, or delayed after a failure."""
-        answer = self.clients.sqs.get_queue_attributes(
-            QueueUrl=self.outputs["QueueUrl"],
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-                "ApproximateNumberOfMessagesDelayed",
-            ],
-        )
-        return sum(map(int, answer["Attributes"].values()))
+        return sum(self.deployment.count_messages("QueueUrl"))
 
     def wait_until_drained(self, seconds: float, *, report: Callable[[int], None] = lambda _: None) -> bool:
         """Wait until the queue is empty; False if it isn't after so many seconds. Tells `report` the number."""
@@ -144,32 +119,8 @@ class System:
             time.sleep(0.1)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """What is in the dead-letter queue, which stays as it is but for a few seconds' invisibility."""
-        letters: dict[str, MessageTypeDef] = {}
-        while True:
-            answer = self.clients.sqs.receive_message(
-                QueueUrl=self.outputs["DeadLetterQueueUrl"],
-                MaxNumberOfMessages=10,
-                MessageAttributeNames=["All"],
-                VisibilityTimeout=2,
-            )
-            found = {message["MessageId"]: message for message in answer.get("Messages", [])}
-            if found.keys() <= letters.keys():
-                break
-            letters |= found
-        for message in letters.values():
-            self.clients.sqs.change_message_visibility(
-                QueueUrl=self.outputs["DeadLetterQueueUrl"],
-                ReceiptHandle=message["ReceiptHandle"],
-                VisibilityTimeout=0,
-            )
-        return [
-            DeadLetter(
-                message["Body"],
-                {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()},
-            )
-            for message in letters.values()
-        ]
+        """What is in the dead-letter queue, which stays as it is but for a moment's invisibility."""
+        return read_dead_letters(self.deployment, limit=sys.maxsize)
 
     def ledger(self) -> list[Json]:
         """What the ledger says, by key: each captured contact's CONTACT item, then the rows that count."""

@@ -151,7 +151,8 @@ def follow_backfill(
             time.sleep(pause)
     deadline = time.monotonic() + seconds
     while True:
-        is_queued = _count_queued(deployment) > 0  # before the look: what leaves the queue is captured then
+        # Before the look: what leaves the queue is captured then.
+        is_queued = any(deployment.count_messages("QueueUrl"))
         progress, _ = look()
         if not progress.missing or not is_queued or time.monotonic() > deadline:
             return progress
@@ -173,18 +174,6 @@ def _measure(deployment: Deployment, hours: Sequence[Hour], marked: int, request
         next_visit_at=min(due, default=None),
         last_visit_at=max(due, default=None),
     )
-
-
-def _count_queued(deployment: Deployment) -> int:
-    answer = deployment.clients.sqs.get_queue_attributes(
-        QueueUrl=deployment.output("QueueUrl"),
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ],
-    )
-    return sum(map(int, answer["Attributes"].values()))
 
 
 class _Run:

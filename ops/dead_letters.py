@@ -68,6 +68,14 @@ class DeadLetter:
     attributes: Mapping[str, str]
     body: str
 
+    @property
+    def event_id(self) -> str | None:
+        """The event's id, if the body is an event that has one."""
+        try:
+            return str(json.loads(self.body)["id"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
 
 @dataclass(frozen=True)
 class Redriven:
@@ -254,16 +262,13 @@ class _Queue:
     """One of the deployment's queues, by the output that has its address."""
 
     def __init__(self, deployment: Deployment, output: str) -> None:
+        self._deployment, self._output = deployment, output
         self._sqs = deployment.clients.sqs
         self._url = deployment.output(output)
 
     def count(self) -> int:
         """Return about how many messages there are, those included that somebody is reading."""
-        answer = self._sqs.get_queue_attributes(
-            QueueUrl=self._url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )
-        return sum(map(int, answer["Attributes"].values()))
+        return sum(self._deployment.count_messages(self._output))
 
     def receive(self, most: int = _PER_REQUEST) -> "Sequence[MessageTypeDef]":
         """Return some messages, none if there are none: a wait, however short, makes SQS ask all of its servers."""

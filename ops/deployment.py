@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import boto3
 import typer
@@ -18,6 +18,14 @@ _PREFIX = "ContactReferences"
 
 
 InstanceOption = Annotated[str | None, typer.Option(metavar="ARN|ID", help="Only this Connect instance.")]
+
+
+class Messages(NamedTuple):
+    """Messages of a queue, about; `in_flight` are worked on or being read, or wait after a failure."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,23 @@ class Deployment:
                 return [instance]
         there = f"there are {', '.join(sorted(instance.instance_id for instance in instances))}"
         raise OpsError(f"instance {named} is not captured: {there if instances else 'there is none'}")
+
+    def count_messages(self, queue: str) -> Messages:
+        """Return how many messages a queue has, named by the output with its URL; raises ClientError, BotoCoreError."""
+        answer = self.clients.sqs.get_queue_attributes(
+            QueueUrl=self.output(queue),
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
+            ],
+        )
+        counts = answer["Attributes"]
+        return Messages(
+            waiting=int(counts["ApproximateNumberOfMessages"]),
+            in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
+        )
 
     def output(self, name: str) -> str:
         """Return an output's value; raises OpsError if the deployment has none by this name."""

@@ -36,7 +36,7 @@ from ops.activity import (
 )
 from ops.console import JsonOption, make_console, print_json
 from ops.coverage import find_captured
-from ops.dead_letters import read_dead_letters
+from ops.dead_letters import count_dead_letters, group_letters, read_dead_letters
 from ops.deployment import Deployment, account_options_of, deployment_of, program_of
 from ops.errors import OpsError, explain
 from ops.judgement import (
@@ -159,37 +159,15 @@ def _put_together(
 
 
 def _read_queue(deployment: Deployment, now: datetime) -> Queue:
-    answer = deployment.clients.sqs.get_queue_attributes(
-        QueueUrl=deployment.output("QueueUrl"),
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ],
-    )
-    counts = {name: int(value) for name, value in answer["Attributes"].items()}
-    queue = Queue(
-        waiting=counts["ApproximateNumberOfMessages"],
-        in_flight=counts["ApproximateNumberOfMessagesNotVisible"],
-        delayed=counts["ApproximateNumberOfMessagesDelayed"],
-    )
+    queue = Queue(**deployment.count_messages("QueueUrl")._asdict())
     # What was measured minutes ago says nothing of a queue that is empty by now.
     return replace(queue, oldest_seconds=read_oldest_seconds(deployment, now=now)) if queue.total else queue
 
 
 def _read_dead_letters(deployment: Deployment) -> DeadLetters:
-    answer = deployment.clients.sqs.get_queue_attributes(
-        QueueUrl=deployment.output("DeadLetterQueueUrl"),
-        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-    )
-    count = sum(map(int, answer["Attributes"].values()))
-    groups: dict[tuple[str, str], int] = {}
-    for letter in read_dead_letters(deployment, _DEAD_LETTERS_LOOKED_AT) if count else ():
-        key = (letter.error, letter.reason)
-        groups[key] = groups.get(key, 0) + 1
-    ordered = sorted(groups.items(), key=lambda group: (-group[1], group[0]))
-    reasons = tuple(Reason(error, reason, number) for (error, reason), number in ordered)
-    return DeadLetters(count=count, reasons=reasons)
+    count = count_dead_letters(deployment)
+    letters = read_dead_letters(deployment, _DEAD_LETTERS_LOOKED_AT) if count else []
+    return DeadLetters(count=count, reasons=tuple(Reason(*group) for group in group_letters(letters)))
 
 
 def _read_alarms(deployment: Deployment) -> tuple[Alarm, ...]:
