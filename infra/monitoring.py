@@ -242,7 +242,7 @@ class MonitoringStack(cdk.Stack):
     """The stack that can be thrown away and deployed again: alarms, their topic, the dashboard.
 
     Where nobody is named in `alarmEmail`, each alarm tells the topic, and who subscribes to it. Where somebody is, that
-    person is to be told once: alarms of urgency NOW and OVERDUE are silent, and ActNowStack speaks for them.
+    person is to be told once of a cause: alarms of urgency NOW and OVERDUE are silent, and ActNowStack speaks for them.
     """
 
     def __init__(
@@ -316,8 +316,7 @@ class AlarmTopic(Construct):
 class ActNowStack(cdk.Stack):
     """What tells the person in `alarmEmail`: one message when the first cause is there, one when all are gone.
 
-    And the same for what is overdue. Two, so that a cause that somebody leaves for the morning does not hide another
-    one for longer than it takes to become overdue.
+    And the same for what is overdue. While one alarm of a group is on, another one of it is not told of.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, monitoring: MonitoringStack) -> None:

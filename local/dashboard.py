@@ -91,10 +91,10 @@ def _draw_alarms(axes: "Axes", properties: Json) -> None:
 def _draw_graph(axes: "Axes", properties: Json) -> None:
     other = None
     handles = []
-    for at, (namespace, name, *rest) in enumerate(properties["metrics"]):
+    for at, (_, name, *rest) in enumerate(properties["metrics"]):
         options = rest[-1]
         period = options.get("period", 300)
-        moments, values = _series(namespace, name, options["label"], options["stat"], period)
+        moments, values = _series(name, options["label"], options["stat"], period)
         target = axes
         if options.get("yAxis") == "right":
             other = other or axes.twinx()
@@ -124,7 +124,7 @@ def _draw_graph(axes: "Axes", properties: Json) -> None:
 def _draw_query(axes: "Axes", properties: Json) -> None:
     names = [part.split(" as ")[1].split()[0].rstrip(",") for part in properties["query"].split("sum(")[1:]]
     shares = {"URL": 0.3, "CONTACT_ANALYSIS": 0.22, "STRING": 0.16, "NUMBER": 0.12, "ATTACHMENT": 0.08, "DATE": 0.06}
-    moments, contacts = _series("ContactReferences", "ContactsCaptured", "", "Sum", 3600)
+    moments, contacts = _series("ContactsCaptured", "", "Sum", 3600)
     known = sorted(names, key=lambda name: -shares.get(name, 0.01))
     stacked = [contacts * 5 * shares.get(name, 0.012 if name != "UNKNOWN" else 0) for name in known]
     axes.stackplot(moments, *stacked, labels=[name.lower().replace("_", " ") for name in known], alpha=0.85)
@@ -144,7 +144,7 @@ def _finish(axes: "Axes") -> None:
         axes.spines[side].set_visible(False)
 
 
-def _series(namespace: str, name: str, label: str, statistic: str, period: int) -> "tuple[NDArray[Any], NDArray[Any]]":
+def _series(name: str, label: str, statistic: str, period: int) -> "tuple[NDArray[Any], NDArray[Any]]":
     """Return a day of made-up values of a metric, the same each time."""
     hours = np.arange(0, 24, period / 3600)
     noise = np.random.default_rng(zlib.crc32(f"{name} {label} {statistic}".encode())).normal(size=len(hours))
@@ -179,7 +179,6 @@ def _series(namespace: str, name: str, label: str, statistic: str, period: int) 
     }
     values = np.clip(np.asarray(shapes.get(name, lambda: np.zeros_like(hours))(), dtype=float), 0, None)
     moments = np.array([_START + timedelta(hours=float(hour)) for hour in hours])
-    assert namespace  # noqa: S101 - names alone tell them apart here
     return moments, values
 
 

@@ -11,6 +11,7 @@ import typer
 
 from contact_references.aws.search import find_instances
 from contact_references.model.contact import Instance
+from contact_references.model.environment import read_instances
 from ops.clients import Clients
 from ops.errors import OpsError
 
@@ -50,14 +51,14 @@ class Deployment:
             OpsError: there is none by that name.
             CaptureError: Connect cannot be asked.
         """
-        arns = [arn for arn in self.settings["INSTANCE_ARNS"].split(",") if arn]
-        instances = [Instance.from_arn(arn) for arn in arns] or find_instances(self.clients.connect)
+        captured = read_instances(self.settings) or find_instances(self.clients.connect)
+        instances = sorted(captured, key=lambda instance: instance.instance_id)
         if named is None:
-            return sorted(instances, key=lambda instance: instance.instance_id)
+            return instances
         for instance in instances:
             if named in {instance.arn, instance.instance_id}:
                 return [instance]
-        there = f"there are {', '.join(sorted(instance.instance_id for instance in instances))}"
+        there = f"there are {', '.join(instance.instance_id for instance in instances)}"
         raise OpsError(f"instance {named} is not captured: {there if instances else 'there is none'}")
 
     def count_messages(self, queue: str) -> Messages:
