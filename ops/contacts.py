@@ -18,7 +18,7 @@ from rich.text import Text
 from contact_references.aws.items import Attributes
 from contact_references.aws.ledger import Ledger, value_key
 from contact_references.lookup.reader import PAGE_SIZE, Match, Reader
-from contact_references.model.capture import REFERENCE_COLUMNS, Capture, ContactItem
+from contact_references.model.capture import REFERENCE_COLUMNS, Capture, ContactItem, Tombstone
 from contact_references.model.contact import ContactKey, Instance
 from contact_references.model.errors import PermanentError
 from contact_references.model.reference import KNOWN_TYPES, PRODUCED_TYPES, Reference, normalize_value
@@ -70,7 +70,7 @@ def find_contact(deployment: Deployment, contact_id: str, *, instance: str | Non
     """Return what was captured of a contact, of whichever instance it is, or of the one that is named.
 
     Raises:
-        OpsError: it was not captured, is past its retention, is damaged, or more than one instance has it.
+        OpsError: it was not captured, was erased, is past its retention, is damaged, or several instances have it.
         CaptureError: the ledger cannot be read.
     """
     instances = {each.instance_id: each for each in deployment.instances(instance)}
@@ -78,7 +78,7 @@ def find_contact(deployment: Deployment, contact_id: str, *, instance: str | Non
     keys = [ContactKey(instance_id, contact_id) for instance_id in instances]
     try:
         captures = {key: capture for key in keys if (capture := ledger.find_capture(key)) is not None}
-        items = ledger.find_items(captures) if captures else {}
+        items = ledger.find_items(keys)
     except PermanentError as damage:
         raise OpsError(
             f"{damage.reason}: `capture` asks for the contact again, and its next reading mends it"
@@ -89,6 +89,9 @@ def find_contact(deployment: Deployment, contact_id: str, *, instance: str | Non
         if isinstance(item := items.get(key), ContactItem)
     ]
     if not found:
+        for item in items.values():
+            if isinstance(item, Tombstone):
+                raise OpsError(f"the contact was erased on {format_time(item.erased_at)}: nothing of it is kept")
         raise OpsError(
             "the contact is not captured, or its retention is over: check the id and --instance; if it has completed, "
             "`capture` asks for it"

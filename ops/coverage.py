@@ -14,7 +14,7 @@ from rich.text import Text
 
 from contact_references.aws.ledger import Ledger
 from contact_references.aws.worklist import Worklist
-from contact_references.model.capture import ContactItem
+from contact_references.model.capture import ContactItem, Tombstone
 from contact_references.model.contact import ContactKey, Instance
 from contact_references.model.coverage import HOUR, OPEN_AFTER, Hour
 from contact_references.model.errors import CaptureError
@@ -85,7 +85,7 @@ def find_hours(deployment: Deployment, instance: Instance, start: datetime, end:
 
 
 def find_captured(deployment: Deployment, hours: Sequence[Hour]) -> set[str]:
-    """Return which of the contacts that the hours' last visits found missing are captured by now."""
+    """Return which of the contacts that the hours' last visits found missing are captured by now, or erased."""
     starts = {ContactKey(hour.instance_id, contact_id): hour.start for hour in hours for contact_id in hour.missing_ids}
     if not starts:
         return set()
@@ -93,7 +93,8 @@ def find_captured(deployment: Deployment, hours: Sequence[Hour]) -> set[str]:
     return {
         key.contact_id
         for key, item in items.items()
-        if isinstance(item, ContactItem) and item.contact.completion_seen and item.read_at >= starts[key]
+        if isinstance(item, Tombstone)
+        or (isinstance(item, ContactItem) and item.contact.completion_seen and item.read_at >= starts[key])
     }
 
 

@@ -160,7 +160,7 @@ class World:
         )
         ledger = Ledger(self.dynamodb, table, retention=retention)
         over = ledger.find_items([contact.key]).get(contact.key)
-        assert not isinstance(over, Exception)
+        assert over is None or isinstance(over, ContactItem)
         assert ledger.put_rows({captured.capture_id: ledger.make_rows(captured)}) == {}
         assert ledger.commit(item, over=over)
         return captured

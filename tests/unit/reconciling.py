@@ -278,7 +278,7 @@ class World:
         """What the ledger has of a contact."""
         found = self.ledger.find_items([ContactKey(instance.instance_id, contact_id)])
         [item] = found.values() or [None]
-        assert not isinstance(item, CaptureError)
+        assert item is None or isinstance(item, ContactItem)
         return item
 
     def hour(self, start: datetime, instance: Instance = INSTANCE) -> Hour:

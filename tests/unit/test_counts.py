@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from contact_references.aws.pacing import TokenBucket
+from contact_references.model.capture import ContactItem
 from contact_references.model.contact import ContactKey
 from contact_references.model.events import RECHECK, CaptureRequest
 from contact_references.model.reference_types import TypeLists
@@ -72,9 +73,8 @@ class Counted:
         rechecks = 0
         keys = [ContactKey(INSTANCE_ID, contact_id(number)) for number in range(contacts)]
         while keys:
-            found = [
-                item for item in self.environment.ledger.find_items(keys).values() if not isinstance(item, Exception)
-            ]
+            items = self.environment.ledger.find_items(keys).values()
+            found = [item for item in items if isinstance(item, ContactItem)]
             due = [item for item in found if item.due_at is not None]
             self.now = max([self.now, *(item.due_at for item in due if item.due_at)])
             requests = [

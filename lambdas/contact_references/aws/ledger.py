@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from contact_references.aws.items import Attributes, deserialize, get_items, serialize, write_items
 from contact_references.aws.sdk_errors import translated_errors
-from contact_references.model.capture import REFERENCE_COLUMNS, Capture, ContactItem, Record
+from contact_references.model.capture import REFERENCE_COLUMNS, Capture, ContactItem, Record, Tombstone
 from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.errors import CaptureError, PermanentError, RetriableError
 from contact_references.model.reference import Reference
-from contact_references.model.timestamps import format_time, parse_iso
+from contact_references.model.timestamps import format_time, parse_iso, to_millisecond
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,6 +43,9 @@ class Rows:
 
 
 NO_ROWS = Rows({}, frozenset())
+
+FoundItem = ContactItem | Tombstone | PermanentError
+"""What the ledger has as a contact's item; the error if that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,10 @@ class Ledger:
         self._clock = clock
         self._sleep = sleep
 
-    def find_items(self, keys: Collection[ContactKey]) -> dict[ContactKey, ContactItem | PermanentError]:
+    def find_items(self, keys: Collection[ContactKey]) -> dict[ContactKey, FoundItem]:
         """Return the CONTACT items that exist of these contacts, as they are now, expired ones included.
 
-        Of one that cannot be read as such, the error.
+        Of one that was erased, its tombstone; of one that cannot be read as such, the error.
         """
         wanted = [_item_key(key, _CONTACT) for key in keys]
         items = get_items(self._client, self._table_name, wanted, sleep=self._sleep)
@@ -89,7 +92,7 @@ class Ledger:
         return _read_rows(list(self._query(key, "REFERENCE#")))
 
     def find_capture(self, key: ContactKey) -> Capture | None:
-        """Return the capture that counts, whole, or None while there is none, or none any more.
+        """Return the capture that counts, whole, or None while there is none, or none any more, as of who was erased.
 
         One query reads the contact's item and its rows. A capture is committed while it reads now and then: it is made
         again. Raises RetriableError if that goes on, PermanentError if rows are missing: the contact's next reading
@@ -101,7 +104,7 @@ class Ledger:
             item = next((_read_item(each) for each in found if each["sk"] == _CONTACT), None)
             if isinstance(item, PermanentError):
                 raise item
-            if item is None or item.is_expired(self._clock()):
+            if item is None or isinstance(item, Tombstone) or item.is_expired(self._clock()):
                 return None
             references = _read_rows(found).of(item)
             if len(references) == item.reference_count:
@@ -208,6 +211,44 @@ class Ledger:
                     UpdateExpression=update + (f" REMOVE {', '.join(gone)}" if gone else ""),
                     **condition,
                 )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def erase(self, key: ContactKey, *, completed_date: str | None = None) -> Tombstone:
+        """Put a tombstone in the place of the contact's item, whatever that says; return it, or that of before.
+
+        Where the item says no completion, `completed_date` is what else is known of it. Rows are left: a capture that
+        is about to be refused may be putting its own. Raises RetriableError if others keep writing the item.
+        """
+        for _ in range(_READS):
+            item_keys = [_item_key(key, _CONTACT)]
+            over = next(get_items(self._client, self._table_name, item_keys, sleep=self._sleep), {})
+            if "erased_at" in over:
+                return _read_tombstone(over)
+            tombstone = Tombstone(
+                key=key,
+                erased_at=to_millisecond(self._clock()),
+                version=int(over.get("version", 0)) + 1,
+                completed_date=_read_date(over) or completed_date,
+            )
+            if self._put_tombstone(tombstone, over):
+                return tombstone
+        raise RetriableError("Contended", "others keep writing the contact's item")
+
+    def _put_tombstone(self, tombstone: Tombstone, over: Mapping[str, Any]) -> bool:
+        """Put it, if the ledger still has the item that was looked at, damaged perhaps; return whether it has."""
+        seen = {name: over[name] for name in ("sk", "version", "capture_id") if name in over}
+        condition: Any = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if seen:
+            condition = {
+                "ConditionExpression": " AND ".join(f"{name} = :{name}" for name in seen),
+                "ExpressionAttributeValues": serialize({f":{name}": value for name, value in seen.items()}),
+            }
+        item = {"pk": _partition_key(tombstone.key), "sk": _CONTACT, **tombstone.record()}
+        with translated_errors("PutItem", _REACTIONS):
+            try:
+                self._client.put_item(TableName=self._table_name, Item=serialize(item), **condition)
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
@@ -323,11 +364,32 @@ def _read_key(item: Mapping[str, Any]) -> ContactKey:
     return ContactKey(*item["pk"].split("#", 1))
 
 
-def _read_item(item: Mapping[str, Any]) -> ContactItem | PermanentError:
+def _read_tombstone(item: Mapping[str, Any]) -> Tombstone:
+    return Tombstone(
+        key=_read_key(item),
+        erased_at=parse_iso(item["erased_at"]),
+        version=int(item["version"]),
+        completed_date=item.get("completed_date"),
+    )
+
+
+def _read_date(item: Mapping[str, Any]) -> str | None:
+    """Return the date at which lake and tables have the contact; raises PermanentError if the item spoils it."""
+    if "completed_at" not in item:
+        return None
+    try:
+        return format_time(parse_iso(item["completed_at"]))[:10]
+    except (TypeError, ValueError):
+        raise PermanentError("DamagedItem", "the contact's item in the ledger has no readable completed_at") from None
+
+
+def _read_item(item: Mapping[str, Any]) -> FoundItem:
     def moment(name: str) -> datetime | None:
         return parse_iso(item[name]) if name in item else None
 
     try:
+        if "erased_at" in item:
+            return _read_tombstone(item)
         return ContactItem(
             contact=Contact(
                 key=_read_key(item),

@@ -127,6 +127,9 @@ class Capturer:
 
     def _prepare(self, target: Target, batch: Targets, time_left: TimeLeft) -> Write | None:
         """Return what is to be written of a contact, if anything is: ask Connect if that is necessary."""
+        if target.is_erased:
+            target.skip("erased")
+            return None
         item, contact, reports = target.item, target.contact, target.reports
         types = self._reader.types_of(contact)
         decision = choose_step(

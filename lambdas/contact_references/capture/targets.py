@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contact_references.aws.items import Attributes
-from contact_references.aws.ledger import NO_ROWS, Rows
+from contact_references.aws.ledger import NO_ROWS, FoundItem, Rows
 from contact_references.capture.decisions import Reading, Write, latest_report
-from contact_references.model.capture import Capture, ContactItem
+from contact_references.model.capture import Capture, ContactItem, Tombstone
 from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.errors import (
     CaptureError,
@@ -55,7 +55,8 @@ class Result:
 class Target:
     """A contact to capture, and how far that got.
 
-    `replaced` is what a write takes the place of: `item`, or one that is expired. `rows` were in the ledger before
+    `replaced` is what a write takes the place of: `item`, or one that is expired. Of one that `is_erased` nothing is
+    ever written. `rows` were in the ledger before
     the commit, `new_rows` are put by it. `to_append` is committed, and not yet appended to the lake as far as is known.
     """
 
@@ -63,6 +64,7 @@ class Target:
     reports: list[ContactReport] = field(default_factory=list)
     item: ContactItem | None = None
     replaced: ContactItem | None = None
+    is_erased: bool = False
     rows: Rows = NO_ROWS
     reading: Reading | None = None
     new_rows: list[Attributes] = field(default_factory=list)
@@ -92,7 +94,7 @@ class Target:
     @property
     def is_known_to_connect(self) -> bool:
         """Whether Connect knows the contact, as far as is known here."""
-        return self.item is not None or (self.reading is not None and not self.reading.is_unknown)
+        return self.item is not None or self.is_erased or (self.reading is not None and not self.reading.is_unknown)
 
     @property
     def has_succeeded(self) -> bool:
@@ -104,14 +106,15 @@ class Target:
         self.reported = contact.known_since(self.reported)
         self.reports.append(report)
 
-    def begin(self, found: ContactItem | PermanentError | None, now: datetime) -> None:
+    def begin(self, found: FoundItem | None, now: datetime) -> None:
         """Begin, or begin again, with what the ledger has now: nothing that was read before is used again."""
         self.item = self.replaced = self.reading = self.to_append = None
         self.rows, self.new_rows = NO_ROWS, []
         if isinstance(found, PermanentError):
             raise found
-        self.replaced = found
-        self.item = None if found is None or found.is_expired(now) else found
+        self.is_erased = isinstance(found, Tombstone)
+        self.replaced = None if isinstance(found, Tombstone) else found
+        self.item = None if self.replaced is None or self.replaced.is_expired(now) else self.replaced
 
     def counts_as_empty(self, initial: "Target | None") -> bool:
         """Whether the contact has no references of its own as far as is known, now that Connect does not know it.

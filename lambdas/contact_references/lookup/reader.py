@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contact_references.aws.items import Attributes
-from contact_references.aws.ledger import Ledger, RowOfValue
+from contact_references.aws.ledger import FoundItem, Ledger, RowOfValue
 from contact_references.model.capture import Capture, ContactItem
 from contact_references.model.contact import Contact, ContactKey
-from contact_references.model.errors import PermanentError
 from contact_references.model.reference import Reference, normalize_value
 
 PAGE_SIZE = 20
 
-_Items = dict[ContactKey, ContactItem | PermanentError]
+_Items = dict[ContactKey, FoundItem]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 
-from contact_references.model.contact import Contact
+from contact_references.model.contact import Contact, ContactKey
 from contact_references.model.reference import Reference
 from contact_references.model.timestamps import format_time
 
@@ -87,6 +87,31 @@ class ContactItem:
             references=references,
             is_first=self.is_first,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """What the ledger's CONTACT item says of a contact that was erased: it counts as captured, and is never again.
+
+    `completed_date`, `YYYY-MM-DD`, is the day that lake and tables had it at; None if they never had it.
+    """
+
+    key: ContactKey
+    erased_at: datetime
+    version: int
+    completed_date: str | None = None
+
+    def record(self) -> Record:
+        """Return the CONTACT record that takes the place of all others."""
+        columns: Record = {
+            "schema_version": SCHEMA_VERSION,
+            "record_type": "CONTACT",
+            "instance_id": self.key.instance_id,
+            "contact_id": self.key.contact_id,
+            "erased_at": format_time(self.erased_at),
+            "version": self.version,
+        }
+        return columns | ({"completed_date": self.completed_date} if self.completed_date else {})
 
 
 def _columns(record_type: str, capture: Capture | ContactItem) -> Record:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from contact_references.aws.ledger import Ledger
+from contact_references.aws.ledger import FoundItem, Ledger
 from contact_references.aws.search import ContactSearch
 from contact_references.aws.worklist import Opened, Worklist, hours_due_key
-from contact_references.model.capture import ContactItem
+from contact_references.model.capture import ContactItem, Tombstone
 from contact_references.model.contact import Contact, ContactKey, Instance
 from contact_references.model.coverage import HOUR, LATE_AFTER, OPEN_AFTER, Hour, floor_to_hour, group_adjacent
 from contact_references.model.errors import PermanentError
@@ -160,8 +160,10 @@ class Hours:
         items = self.ledger.find_items([contact.key for contact in contacts])
         return {c.key for c in contacts if self._counts(items.get(c.key), since=_completed_at(c))}
 
-    def _counts(self, item: ContactItem | PermanentError | None, *, since: datetime) -> bool:
-        """Whether the contact has a capture because of its own completion and after it."""
+    def _counts(self, item: FoundItem | None, *, since: datetime) -> bool:
+        """Whether the contact has a capture because of its own completion and after it, or was erased."""
+        if isinstance(item, Tombstone):
+            return True
         if not isinstance(item, ContactItem) or item.is_expired(self.clock()):
             return False
         return item.contact.completion_seen and item.read_at >= max(since, item.contact.completed_at or since)

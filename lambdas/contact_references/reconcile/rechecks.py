@@ -7,7 +7,7 @@ from itertools import islice
 
 from contact_references.aws.ledger import Ledger
 from contact_references.aws.worklist import Worklist
-from contact_references.model.capture import ContactItem
+from contact_references.model.capture import ContactItem, Tombstone
 from contact_references.model.contact import ContactKey, Instance
 from contact_references.model.errors import PermanentError
 from contact_references.model.events import RECHECK, CaptureRequest
@@ -44,7 +44,7 @@ class Rechecks:
         for item in self.ledger.find_items(keys).values():
             if isinstance(item, PermanentError):
                 self.report.damaged(item)
-            elif not item.due_at or item.due_at > now or item.is_expired(now):
+            elif isinstance(item, Tombstone) or not item.due_at or item.due_at > now or item.is_expired(now):
                 continue  # the index is a moment behind
             elif _is_to_give_up(item, now):
                 if self._note(item, due_at=None, full_recheck_at=None, recheck_asked_since=None):
