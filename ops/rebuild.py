@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,16 +77,33 @@ def rebuild_tables(
     """Mark the days of a period that the lake or a table has, and run the tables function until all are made anew.
 
     While another run is at work it waits. `on_progress` gets the days that are done, and all of them. Raises OpsError
-    if the function fails, or a CaptureError.
+    if the function fails or does not get to it, or a CaptureError.
     """
-    days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
     folders = DayFolders(deployment.clients.s3, deployment.output("BucketName"))
     command = {"rebuild": {"from": period.start, "to": period.end}}
     marked = int(_invoke_tables(deployment, command)["days"])
     kinds = (LAKE, CONTACTS, REFERENCES)
     dates = {date for kind in kinds for date in folders.find_dates(kind) if date in period}
+    return TablesRebuilt(marked, write_tables(deployment, dates, on_progress=on_progress, sleep=sleep))
+
+
+def write_tables(
+    deployment: Deployment,
+    dates: Collection[str],
+    *,
+    on_progress: Callable[[int, int], object] = lambda _done, _days: None,
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Run the tables function until none of these dates, all marked anew, waits any more; return how many it wrote.
+
+    Other days that are marked are written too. Whoever has the tables' lease returns it first: while another has it
+    this waits, and gives up once nothing was done for longer than that can be. `on_progress` gets the dates that are
+    done, and all of them. Raises OpsError, the dates that are not made still marked, or a CaptureError.
+    """
+    days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
     waiting = {date for date in dates if _is_waiting(days, date)}
-    written = 0
+    written, idle_since = 0, clock()
     while waiting:
         on_progress(len(dates) - len(waiting), len(dates))
         before = {*days.find_marked(), *waiting}
@@ -96,9 +113,18 @@ def rebuild_tables(
             break
         if not answer["written"]:  # another run is at work
             sleep(_SECONDS_BETWEEN_LOOKS)
-        waiting = {date for date in waiting if _is_waiting(days, date)}
+        left = {date for date in waiting if _is_waiting(days, date)}
+        if answer["written"] or left != waiting:
+            idle_since = clock()
+        elif clock() - idle_since > _PATIENCE_SECONDS:
+            raise OpsError(
+                f"no tables were written for {_PATIENCE_SECONDS // 60} minutes: Lambda is busy, or others are at work "
+                f"on them, a rebuild of the lake perhaps. What is left ({_count(len(left), 'day')}) stays marked, and "
+                "the hourly runs go on with it; or try again later"
+            )
+        waiting = left
     on_progress(len(dates), len(dates))
-    return TablesRebuilt(marked, written)
+    return written
 
 
 def _is_waiting(days: Days, date: str) -> bool:

@@ -5,6 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -34,7 +35,7 @@ from ops import rebuild as module
 from ops.clients import Clients
 from ops.deployment import Deployment
 from ops.errors import OpsError
-from ops.rebuild import LedgerCopy, rebuild_lake, rebuild_tables, register
+from ops.rebuild import LedgerCopy, rebuild_lake, rebuild_tables, register, write_tables
 from tests.unit.conftest import INSTANCE_ID, create_ledger
 
 Json = dict[str, Any]
@@ -263,6 +264,40 @@ def test_a_day_that_gets_something_new_all_the_time_does_not_keep_the_command(wo
 
     assert rebuilt.written == 1
     assert world.marked() == ["2026-10-01"]
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_a_run_that_is_at_work_for_longer_than_a_run_can_be_is_a_sentence(minutes: int, world: World) -> None:
+    append(world, world.commit("a", URL))
+    clock, now = Clock(), datetime.now(UTC)
+    lease = world.function.days.take_lease("another", now=now, until=now + timedelta(hours=2))
+    assert lease is not None
+    world.function.days.mark_anew("2026-10-01", now=now)
+
+    def end() -> None:
+        if clock.now >= DAY + timedelta(minutes=minutes):
+            world.function.days.return_lease(lease, now=now)
+
+    clock.at_sleep = end
+    told = pytest.raises(OpsError, match=r"no tables were written for 20 minutes: .*What is left \(1 day\)")
+    with nullcontext() if minutes == 15 else told:
+        write_tables(world.deployment, ["2026-10-01"], sleep=clock.sleep, clock=lambda: clock().timestamp())
+    assert world.marked() == ([] if minutes == 15 else ["2026-10-01"])
+
+
+def test_of_dates_those_that_are_marked_anew_are_written(world: World) -> None:
+    append(world, *(world.commit(f"c{day}", URL, at=DAY + timedelta(days=day)) for day in range(3)))
+    world.function.invoke(FunctionName="tables", Payload=b"{}")
+    dates = ["2026-10-01", "2026-10-02", "2026-10-03"]
+    for date in dates[:2]:
+        world.function.days.mark_anew(date, now=DAY)
+    seen: list[tuple[int, int]] = []
+
+    assert write_tables(world.deployment, dates, on_progress=lambda *at: seen.append(at)) == 2
+    assert seen == [(1, 3), (3, 3)]
+    assert world.function.commands == [{}, {}]
+    assert write_tables(world.deployment, []) == 0
+    assert world.function.commands == [{}, {}]
 
 
 @pytest.mark.parametrize(
