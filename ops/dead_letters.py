@@ -1,12 +1,13 @@
 """Dead letters: messages that could not be processed. Why they are there, and how they come back after a fix."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from botocore.exceptions import ClientError
@@ -76,6 +77,13 @@ class DeadLetter:
         except (ValueError, KeyError, TypeError):
             return None
 
+    def is_about(self, contact_id: str) -> bool:
+        """Whether a contact's id is anywhere in it, in a body that is no JSON too: as the id of another leg perhaps."""
+        if self.contact_id is not None and self.contact_id.lower() == contact_id.lower():
+            return True
+        whole = re.compile(rf"(?<![\w-]){re.escape(contact_id)}(?![\w-])", re.IGNORECASE)
+        return any(whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values()))
+
 
 @dataclass(frozen=True)
 class Redriven:
@@ -85,6 +93,20 @@ class Redriven:
     """
 
     moved: int
+    left: int
+    unread: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a deletion did: how many dead letters are gone, how many are left, about.
+
+    `unread` is about how many of those left it could not read, `refused` how many SQS did not delete, by its error
+    code.
+    """
+
+    deleted: int
     left: int
     unread: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
@@ -172,33 +194,74 @@ def redrive_some(
 
     Raises ClientError or BotoCoreError; what was not moved by then is a dead letter still.
     """
-    source, destination = _Queue(deployment, "DeadLetterQueueUrl"), _Queue(deployment, "QueueUrl")
-    started_at, total, moved = clock(), source.count(), 0
+    destination = _Queue(deployment, "QueueUrl")
+    taken = _take_out(deployment, is_wanted, put=destination.send, until=clock(), on_progress=on_progress)
+    return Redriven(taken.number, taken.left, taken.unread, taken.refused)
+
+
+def delete_letters(
+    deployment: Deployment,
+    is_wanted: Callable[[DeadLetter], bool],
+    *,
+    on_progress: Callable[[int, int], object] = lambda *_: None,
+) -> Deleted:
+    """Delete the dead letters that are wanted, a batch at a time, and leave the others.
+
+    `on_progress` is told how many are deleted, and of how many dead letters.
+
+    Raises ClientError or BotoCoreError; what was not deleted by then is a dead letter still.
+    """
+    taken = _take_out(deployment, is_wanted, on_progress=on_progress)
+    return Deleted(taken.number, taken.left, taken.unread, taken.refused)
+
+
+class _Taken(NamedTuple):
+    """How many dead letters were taken out, and as in Redriven and Deleted."""
+
+    number: int
+    left: int
+    unread: int
+    refused: Mapping[str, int]
+
+
+def _take_out(
+    deployment: Deployment,
+    is_wanted: Callable[[DeadLetter], bool],
+    *,
+    put: "Callable[[Sequence[MessageTypeDef]], dict[str, str]]" = lambda _: {},
+    until: datetime | None = None,
+    on_progress: Callable[[int, int], object],
+) -> _Taken:
+    """Delete the dead letters that are wanted, each once `put` has taken it; leave the others, and what came later.
+
+    `put` returns the error codes of those that it did not take, by their ids.
+    """
+    source = _Queue(deployment, "DeadLetterQueueUrl")
+    total = source.count()
     held: dict[str, MessageTypeDef] = {}  # that were read, and are dead letters still
-    found, sent = set[str](), set[str]()
+    found, ready, gone = set[str](), set[str](), set[str]()
     refused: dict[str, str] = {}
     try:
         for batch, new in _read_batches(source, held):
             letters = {message_id: _read_message(batch[message_id]) for message_id in new}
-            early = {message_id: letter for message_id, letter in letters.items() if letter.sent_at <= started_at}
+            early = {of: letter for of, letter in letters.items() if until is None or letter.sent_at <= until}
             found |= early.keys()
             wanted = [batch[message_id] for message_id, letter in early.items() if is_wanted(letter)]
-            not_sent = destination.send([message for message in wanted if message["MessageId"] not in sent])
-            sent |= {message["MessageId"] for message in wanted} - not_sent.keys()
-            on_queue = [message for message_id, message in batch.items() if message_id in sent]
-            not_deleted = source.delete(on_queue)
-            for message in on_queue:
-                if message["MessageId"] not in not_deleted:
-                    del held[message["MessageId"]]
-                    refused.pop(message["MessageId"], None)
-                    moved += 1
-            refused |= not_sent | not_deleted
-            on_progress(moved, max(total, moved))
+            not_put = put([message for message in wanted if message["MessageId"] not in ready])
+            ready |= {message["MessageId"] for message in wanted} - not_put.keys()
+            to_delete = [message for message_id, message in batch.items() if message_id in ready]
+            not_deleted = source.delete(to_delete)
+            for message_id in {message["MessageId"] for message in to_delete} - not_deleted.keys():
+                del held[message_id]
+                refused.pop(message_id, None)
+                gone.add(message_id)  # once, though SQS may give it again
+            refused |= not_put | not_deleted
+            on_progress(len(gone), max(total, len(gone)))
     finally:
         source.give_back(held.values())
     left = source.count()
     unread = max(0, min(total - len(found), left - len(held)))  # the queue's own counts are estimates
-    return Redriven(moved, max(left, len(held)), unread, Counter(refused.values()))
+    return _Taken(len(gone), max(left, len(held)), unread, Counter(refused.values()))
 
 
 def find_letter(deployment: Deployment, message_id: str) -> DeadLetter:
@@ -396,6 +459,14 @@ def _find_contact_id(body: str) -> str | None:
         return None
     contact_id = members.get("contactid")
     return contact_id if isinstance(contact_id, str) else None
+
+
+def _unescape(body: str) -> str:
+    """Return a body of JSON with each character as itself; one that is none as it is."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
 
 
 def mask(value: Any, *, is_inside: bool = True) -> Any:

@@ -7,11 +7,13 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from contact_references.aws.day_folders import CONTACTS, LAKE, REFERENCES, DayFolders
-from contact_references.aws.days import Days
+from contact_references.aws.days import Days, Lease
 from contact_references.aws.items import Attributes, deserialize, get_items, serialize, write_items
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
@@ -39,6 +41,11 @@ _CONTACTS_AN_OBJECT = 500
 _RECORDS_AN_OBJECT = 10_000
 _MOST_KEYS = 200_000  # that wait for others of their day: some 50 MB
 _SECONDS_BETWEEN_LOOKS = 5.0
+_LEASE_LENGTH = timedelta(minutes=15)
+"""Of a batch: as long as a tables run's at most, and longer than the SDK tries to put an object (five times, each of
+which waits a minute to connect and a minute for the answer)."""
+_CLOCKS_DIFFER = timedelta(minutes=1)  # at most, of those who take the lease
+_PATIENCE_SECONDS = 20 * 60  # for the tables: nobody has their lease for longer than 15 minutes
 _SCANNED_BYTES_A_UNIT = 8192  # read as of a moment ago
 _NAMED_CONTACTS = 20
 
@@ -70,16 +77,33 @@ def rebuild_tables(
     """Mark the days of a period that the lake or a table has, and run the tables function until all are made anew.
 
     While another run is at work it waits. `on_progress` gets the days that are done, and all of them. Raises OpsError
-    if the function fails, or a CaptureError.
+    if the function fails or does not get to it, or a CaptureError.
     """
-    days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
     folders = DayFolders(deployment.clients.s3, deployment.output("BucketName"))
     command = {"rebuild": {"from": period.start, "to": period.end}}
     marked = int(_invoke_tables(deployment, command)["days"])
     kinds = (LAKE, CONTACTS, REFERENCES)
     dates = {date for kind in kinds for date in folders.find_dates(kind) if date in period}
+    return TablesRebuilt(marked, write_tables(deployment, dates, on_progress=on_progress, sleep=sleep))
+
+
+def write_tables(
+    deployment: Deployment,
+    dates: Collection[str],
+    *,
+    on_progress: Callable[[int, int], object] = lambda _done, _days: None,
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Run the tables function until none of these dates, all marked anew, waits any more; return how many it wrote.
+
+    Other days that are marked are written too. Whoever has the tables' lease returns it first: while another has it
+    this waits, and gives up once nothing was done for longer than that can be. `on_progress` gets the dates that are
+    done, and all of them. Raises OpsError, the dates that are not made still marked, or a CaptureError.
+    """
+    days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
     waiting = {date for date in dates if _is_waiting(days, date)}
-    written = 0
+    written, idle_since = 0, clock()
     while waiting:
         on_progress(len(dates) - len(waiting), len(dates))
         before = {*days.find_marked(), *waiting}
@@ -89,9 +113,18 @@ def rebuild_tables(
             break
         if not answer["written"]:  # another run is at work
             sleep(_SECONDS_BETWEEN_LOOKS)
-        waiting = {date for date in waiting if _is_waiting(days, date)}
+        left = {date for date in waiting if _is_waiting(days, date)}
+        if answer["written"] or left != waiting:
+            idle_since = clock()
+        elif clock() - idle_since > _PATIENCE_SECONDS:
+            raise OpsError(
+                f"no tables were written for {_PATIENCE_SECONDS // 60} minutes: Lambda is busy, or others are at work "
+                f"on them, a rebuild of the lake perhaps. What is left ({_count(len(left), 'day')}) stays marked, and "
+                "the hourly runs go on with it; or try again later"
+            )
+        waiting = left
     on_progress(len(dates), len(dates))
-    return TablesRebuilt(marked, written)
+    return written
 
 
 def _is_waiting(days: Days, date: str) -> bool:
@@ -155,38 +188,110 @@ def rebuild_lake(
     period: Period,
     *,
     on_scanned: Callable[[int], object] = lambda _items: None,
+    on_waiting: Callable[[], object] = lambda: None,
     clock: Clock = _now,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> LakeRebuilt:
     """Append every whole capture that counts, of contacts completed in the period, to the lake again.
 
-    A contact is read right before it is appended, so that what is appended is as new as what a capture appends. Each
-    object's day is marked anew right after it: a run may have made the day's tables since the last one, and a process
-    that is killed marks nothing at its end. A mark that fails is tried once more at the end. Raises a CaptureError.
+    A contact is read right before it is appended, so that what is appended is as new as what a capture appends; and
+    both are done under the tables' lease, so that nothing of a contact comes back that is erased in between. While
+    another has that, it waits: `on_waiting` is told once each time. Each object's day is marked anew right after it: a
+    run may have made the day's tables since the last one, and a process that is killed marks nothing at its end. A
+    mark that fails is tried once more at the end. Raises a CaptureError.
     """
     client, table_name = deployment.clients.dynamodb, deployment.output("TableName")
-    ledger = Ledger(client, table_name, clock=clock)
     lake = Lake(deployment.clients.s3, deployment.output("BucketName"))
     days = Days(client, table_name)
-    rebuilt = LakeRebuilt()
-    unmarked: set[str] = set()
-    try:
-        with ThreadPoolExecutor(_READERS) as pool:
+    turns = _Turns(days, on_waiting, clock, sleep)
+    with ThreadPoolExecutor(_READERS) as pool:
+        copy = _LakeCopy(Ledger(client, table_name, clock=clock), lake, days, turns, pool, clock)
+        try:
             for date, keys in _of_one_day(_find_completed(client, table_name, period, on_scanned)):
-                found = list(pool.map(lambda key: _find_capture(ledger, key), keys))
-                rebuilt.damaged += [each for each in found if isinstance(each, Damaged)]
-                rebuilt.gone += found.count(None)
-                for part in _bounded(each for each in found if isinstance(each, Capture)):
-                    lake.append(date, part)
-                    unmarked.add(date)
-                    rebuilt.dates.add(date)
-                    rebuilt.captures += len(part)
-                    rebuilt.objects += 1
-                    days.mark_anew(date, now=clock())
-                    unmarked.remove(date)
-    finally:
-        for date in unmarked:
-            days.mark_anew(date, now=clock())
-    return rebuilt
+                copy.append(date, keys)
+        finally:
+            for date in copy.unmarked:
+                days.mark_anew(date, now=clock())
+    return copy.rebuilt
+
+
+@dataclass
+class _Turns:
+    """The tables' lease, taken for a batch and returned after it, so that others get their turn."""
+
+    days: Days
+    on_waiting: Callable[[], object]
+    clock: Clock
+    sleep: Callable[[float], object]
+    holder: str = field(default_factory=lambda: f"rebuild lake {uuid4()}")
+    ends_at: datetime = field(init=False)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Wait for the lease; it is returned at the end, whatever it is."""
+        try:
+            if not self._take():
+                self.on_waiting()
+                self.sleep(_SECONDS_BETWEEN_LOOKS)
+                while not self._take():
+                    self.sleep(_SECONDS_BETWEEN_LOOKS)
+            yield
+        finally:
+            self.days.return_lease(Lease(self.holder, has_marked_all=False), now=self.clock())
+
+    def lengthen(self) -> bool:
+        """Whether nobody else can have had the lease since it was taken; then it has its whole length again.
+
+        Taking it again does not tell: who had it in between may have returned it.
+        """
+        return self.clock() < self.ends_at - _CLOCKS_DIFFER and self._take()
+
+    def _take(self) -> bool:
+        now = self.clock()
+        if self.days.take_lease(self.holder, now=now, until=now + _LEASE_LENGTH) is None:
+            return False
+        self.ends_at = now + _LEASE_LENGTH
+        return True
+
+
+@dataclass
+class _LakeCopy:
+    """Appends contacts' captures to the lake; `unmarked` are days of which an object is not marked."""
+
+    ledger: Ledger
+    lake: Lake
+    days: Days
+    turns: _Turns
+    pool: ThreadPoolExecutor
+    clock: Clock
+    rebuilt: LakeRebuilt = field(default_factory=LakeRebuilt)
+    unmarked: set[str] = field(default_factory=set)
+
+    def append(self, date: str, keys: list[ContactKey]) -> None:
+        """Append the captures of contacts that completed on a date."""
+        while keys:
+            with self.turns.take():
+                keys = self._append_in_turn(date, keys)
+
+    def _append_in_turn(self, date: str, keys: list[ContactKey]) -> list[ContactKey]:
+        """Return the contacts that are to be read again, as the lease ended before they were appended."""
+        found = list(self.pool.map(lambda key: _find_capture(self.ledger, key), keys))
+        self.rebuilt.damaged += [each for each in found if isinstance(each, Damaged)]
+        self.rebuilt.gone += found.count(None)
+        captures = [each for each in found if isinstance(each, Capture)]
+        appended = 0
+        for part in _bounded(captures):
+            if not self.turns.lengthen():
+                break
+            self.lake.append(date, part)
+            self.unmarked.add(date)
+            appended += len(part)
+            self.rebuilt.dates.add(date)
+            self.rebuilt.captures += len(part)
+            self.rebuilt.objects += 1
+            self.days.mark_anew(date, now=self.clock())
+            self.unmarked.remove(date)
+        return [capture.contact.key for capture in captures[appended:]]
 
 
 def _find_completed(
@@ -461,7 +566,12 @@ def lake(
     )
     console = make_console(stderr=True)
     with make_progress(console) as progress:
-        rebuilt = rebuild_lake(deployment, period, on_scanned=_scanning(progress, items))
+        rebuilt = rebuild_lake(
+            deployment,
+            period,
+            on_scanned=_scanning(progress, items),
+            on_waiting=lambda: progress.console.print("Waiting: a run of the tables, or an erasure, is at work."),
+        )
     if as_json:
         print_json(
             {

@@ -17,7 +17,7 @@ from contact_references.aws.capture_queue import CaptureQueue, Message
 from contact_references.model.errors import PermanentError
 from ops import dead_letters
 from ops.__main__ import main
-from ops.dead_letters import read_dead_letters, redrive_some
+from ops.dead_letters import DeadLetter, Deleted, delete_letters, read_dead_letters, redrive_some
 from ops.deployment import Deployment
 from tests.unit.conftest import make_client
 
@@ -327,6 +327,94 @@ def test_a_dead_letter_that_sqs_does_not_delete_is_told(sqs: Any, run: Run, bury
     error = run("delete", letter["message_id"], "--yes", status=1)
     assert error == "error: SQS did not delete it (InternalError): try again"
     assert len(run("list", reads_json=True)["dead_letters"]) == 1
+
+
+def is_voice(letter: DeadLetter) -> bool:
+    return letter.is_about(VOICE_ID)
+
+
+def test_those_that_are_wanted_are_deleted_and_the_others_stay(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    for _ in range(12):
+        bury(VOICE, FOREIGN)
+        bury(CHAT, INVALID)
+    told: list[tuple[int, int]] = []
+    assert delete_letters(deployment, is_voice, on_progress=lambda *at: told.append(at)) == Deleted(12, 12)
+    assert told[-1] == (12, 24)
+    assert delete_letters(deployment, is_voice) == Deleted(0, 12), "a second run is safe"
+    assert bodies(sqs, outputs["DeadLetterQueueUrl"]) == [CHAT] * 12
+    assert bodies(sqs, outputs["QueueUrl"]) == []
+
+
+def test_a_letter_that_comes_back_after_it_was_deleted_is_counted_once(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    for _ in range(3):
+        bury(VOICE, FOREIGN)
+    calls = receive_again(sqs, outputs["DeadLetterQueueUrl"], times=2)
+    assert delete_letters(deployment, is_voice) == Deleted(3, 0)
+    assert len(calls) == 2
+
+
+def test_what_sqs_does_not_delete_is_counted_by_its_error(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    for _ in range(3):
+        bury(VOICE, FOREIGN)
+    done = sqs.delete_message_batch
+
+    def refuse_one(**asked: Any) -> Any:  # moto refuses none
+        first, *others = asked["Entries"]
+        answer = done(**asked | {"Entries": others})
+        return answer | {"Failed": [{"Id": first["Id"], "Code": "InternalError", "SenderFault": False}]}
+
+    sqs.delete_message_batch = refuse_one
+    assert delete_letters(deployment, is_voice) == Deleted(2, 1, refused={"InternalError": 1})
+    sqs.delete_message_batch = done
+    assert delete_letters(deployment, is_voice) == Deleted(1, 0)
+    assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 0
+
+
+def test_letters_that_cannot_be_read_are_told(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    for body in (CHAT, VOICE):
+        for _ in range(10):
+            bury(body, FOREIGN)
+    receive_again(sqs, outputs["DeadLetterQueueUrl"], times=1000)
+    assert delete_letters(deployment, is_voice) == Deleted(0, 20, unread=10)
+    assert read_count(sqs, outputs["DeadLetterQueueUrl"]) == 20, "and are given back"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        VOICE,
+        VOICE.replace(VOICE_ID, VOICE_ID.upper()),
+        f"no JSON, {VOICE_ID}\x1f",
+        json.dumps({"detail": {"contactId": "other", "initialContactId": VOICE_ID}}),
+        json.dumps(VOICE_ID).replace("-", "\\u002d"),
+        json.dumps({"detail": [{"note": f"see https://crm.example.com/{VOICE_ID}?a=b"}]}),
+    ],
+)
+def test_a_letter_is_about_a_contact_whose_id_is_anywhere_in_its_body(
+    body: str, deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(body, INVALID)
+    [letter] = read_dead_letters(deployment)
+    assert letter.is_about(VOICE_ID)
+    assert not letter.is_about(VOICE_ID[:-1])
+    assert not letter.is_about(VOICE_ID[1:])
+
+
+def test_a_letter_is_about_a_contact_whose_id_is_in_its_attributes(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment
+) -> None:
+    send(sqs, outputs["DeadLetterQueueUrl"], "nothing", note=f"contact {VOICE_ID} was put here")
+    [letter] = read_dead_letters(deployment)
+    assert letter.is_about(VOICE_ID)
+    assert not letter.is_about("put.here"), "an id is no pattern"
 
 
 # redrive

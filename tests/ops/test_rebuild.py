@@ -5,6 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,7 +20,7 @@ from moto import mock_aws
 from typer.testing import CliRunner, Result
 
 from contact_references.aws.day_folders import DayFolders
-from contact_references.aws.days import Days
+from contact_references.aws.days import Days, Lease
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
 from contact_references.aws.worklist import Opened, Worklist
@@ -34,7 +35,7 @@ from ops import rebuild as module
 from ops.clients import Clients
 from ops.deployment import Deployment
 from ops.errors import OpsError
-from ops.rebuild import LedgerCopy, rebuild_lake, rebuild_tables, register
+from ops.rebuild import LedgerCopy, rebuild_lake, rebuild_tables, register, write_tables
 from tests.unit.conftest import INSTANCE_ID, create_ledger
 
 Json = dict[str, Any]
@@ -263,6 +264,40 @@ def test_a_day_that_gets_something_new_all_the_time_does_not_keep_the_command(wo
 
     assert rebuilt.written == 1
     assert world.marked() == ["2026-10-01"]
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_a_run_that_is_at_work_for_longer_than_a_run_can_be_is_a_sentence(minutes: int, world: World) -> None:
+    append(world, world.commit("a", URL))
+    clock, now = Clock(), datetime.now(UTC)
+    lease = world.function.days.take_lease("another", now=now, until=now + timedelta(hours=2))
+    assert lease is not None
+    world.function.days.mark_anew("2026-10-01", now=now)
+
+    def end() -> None:
+        if clock.now >= DAY + timedelta(minutes=minutes):
+            world.function.days.return_lease(lease, now=now)
+
+    clock.at_sleep = end
+    told = pytest.raises(OpsError, match=r"no tables were written for 20 minutes: .*What is left \(1 day\)")
+    with nullcontext() if minutes == 15 else told:
+        write_tables(world.deployment, ["2026-10-01"], sleep=clock.sleep, clock=lambda: clock().timestamp())
+    assert world.marked() == ([] if minutes == 15 else ["2026-10-01"])
+
+
+def test_of_dates_those_that_are_marked_anew_are_written(world: World) -> None:
+    append(world, *(world.commit(f"c{day}", URL, at=DAY + timedelta(days=day)) for day in range(3)))
+    world.function.invoke(FunctionName="tables", Payload=b"{}")
+    dates = ["2026-10-01", "2026-10-02", "2026-10-03"]
+    for date in dates[:2]:
+        world.function.days.mark_anew(date, now=DAY)
+    seen: list[tuple[int, int]] = []
+
+    assert write_tables(world.deployment, dates, on_progress=lambda *at: seen.append(at)) == 2
+    assert seen == [(1, 3), (3, 3)]
+    assert world.function.commands == [{}, {}]
+    assert write_tables(world.deployment, []) == 0
+    assert world.function.commands == [{}, {}]
 
 
 @pytest.mark.parametrize(
@@ -504,6 +539,219 @@ def test_every_page_of_a_large_ledger_is_read(world: World) -> None:
     assert rebuilt.captures == 20
     assert len(scanned) > 1
     assert sum(scanned) == 100
+
+
+class Erasure:
+    """Another process that takes the tables' lease, and puts in place of a contact's item that it was erased."""
+
+    def __init__(self, world: World) -> None:
+        self.dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+        self.days = Days(self.dynamodb, "ledger")
+        self.world = world
+
+    def take(self, now: datetime, *, minutes: float = 15) -> Lease | None:
+        return self.days.take_lease("erasure", now=now, until=now + timedelta(minutes=minutes))
+
+    def bury(self, contact_id: str) -> None:
+        key = {"pk": {"S": pk_of(contact_id)}, "sk": {"S": "CONTACT"}}
+        self.dynamodb.put_item(TableName="ledger", Item=key | {"erased_at": {"S": format_time(DAY)}})
+        self.world.delete_rows(contact_id)
+
+
+class Clock:
+    """A clock that moves when it is told to, and sleeps at once."""
+
+    def __init__(self) -> None:
+        self.now = DAY
+        self.slept = 0
+        self.at_sleep: Callable[[], object] = lambda: None
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds=seconds)
+        self.slept += 1
+        self.at_sleep()
+
+
+def before(world: World, service: str, operation: str, *acts: Callable[[], object]) -> None:
+    """Do each thing once, before the calls of an operation, one after the other."""
+    waiting = iter(acts)
+
+    def act(**_: object) -> None:
+        next(waiting, lambda: None)()
+
+    client = getattr(world, service)
+    client.meta.events.register(f"provide-client-params.{service}.{operation}", act)
+
+
+def appended(world: World) -> list[str]:
+    records = [record for records in world.records().values() for record in records]
+    return sorted(record["contact_id"] for record in records if record["record_type"] == "CONTACT")
+
+
+def is_lease_free(world: World, now: datetime) -> bool:
+    return Erasure(world).take(now) is not None
+
+
+def test_the_lake_waits_for_an_erasure_and_never_appends_what_it_erased(world: World) -> None:
+    erasure, clock = Erasure(world), Clock()
+    for name in "ab":
+        world.commit(name, URL)
+    lease = erasure.take(clock.now)
+    assert lease is not None
+    told: list[int] = []
+
+    def erase() -> None:
+        assert world.objects() == {}
+        if clock.slept == 2:
+            erasure.bury("a")
+            erasure.days.return_lease(lease, now=clock.now)
+
+    clock.at_sleep = erase
+    rebuild_lake(world.deployment, PERIOD, on_waiting=lambda: told.append(clock.slept), clock=clock, sleep=clock.sleep)
+
+    assert clock.slept == 2
+    assert told == [0], "once, before it waits"
+    assert appended(world) == ["b"]
+    assert is_lease_free(world, clock.now)
+
+
+def test_an_erasure_waits_for_a_batch_and_others_get_their_turn_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CONTACTS_AN_OBJECT", 2)
+    erasure, clock = Erasure(world), Clock()
+    for number in range(4):
+        world.commit(f"c{number}", URL)
+    taken: list[Lease | None] = []
+    before(world, "s3", "PutObject", lambda: taken.append(erasure.take(clock.now)))
+    ends = Days.return_lease
+
+    def take_at_the_end(days: Days, lease: Lease, *, now: datetime) -> None:
+        ends(days, lease, now=now)
+        if len(taken) == 1:
+            taken.append(erasure.take(now, minutes=1))
+
+    monkeypatch.setattr(Days, "return_lease", take_at_the_end)
+    rebuilt = rebuild_lake(world.deployment, PERIOD, clock=clock, sleep=clock.sleep)
+
+    assert taken == [None, Lease("erasure", has_marked_all=False)]
+    assert clock.now >= DAY + timedelta(minutes=1)
+    assert (rebuilt.captures, rebuilt.objects) == (4, 2)
+
+
+@pytest.mark.parametrize("minutes", [14, 14.5, 15, 60])
+def test_what_was_read_too_slowly_is_read_again(minutes: float, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may have erased in between, and have returned the lease: then it is free, and was not ours throughout."""
+    erasure, clock = Erasure(world), Clock()
+    for name in "ab":
+        world.commit(name, URL)
+
+    def read_slowly() -> None:
+        clock.advance(minutes=minutes)
+        lease = erasure.take(clock.now)
+        assert (lease is None) == (minutes < 15)
+        if lease is not None:
+            erasure.bury("a")
+            erasure.days.return_lease(lease, now=clock.now)
+
+    find_capture, found = Ledger.find_capture, list[str]()
+
+    def find(ledger: Ledger, key: ContactKey) -> Capture | None:
+        found.append(key.contact_id)
+        capture = find_capture(ledger, key)
+        if len(found) == 2:
+            read_slowly()
+        return capture
+
+    monkeypatch.setattr(Ledger, "find_capture", find)
+    monkeypatch.setattr(module, "_READERS", 1)
+    rebuilt = rebuild_lake(world.deployment, PERIOD, clock=clock, sleep=clock.sleep)
+
+    assert sorted(found) == ["a", "a", "b", "b"]
+    assert appended(world) == (["a", "b"] if minutes < 15 else ["b"])
+    assert rebuilt.captures == len(appended(world))
+    assert is_lease_free(world, clock.now)
+
+
+def test_only_what_was_not_appended_yet_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECORDS_AN_OBJECT", 2)
+    erasure, clock = Erasure(world), Clock()
+    for name in "abc":
+        world.commit(name, URL)
+    world.commit("damaged", URL)
+    world.delete_rows("damaged")
+
+    def put_slowly() -> None:
+        clock.advance(minutes=16)
+        lease = erasure.take(clock.now)
+        assert lease is not None
+        [[first]] = [[record["contact_id"] for record in records[:1]] for records in world.objects().values()]
+        for name in {"a", "b", "c"} - {first}:
+            erasure.bury(name)
+        erasure.days.return_lease(lease, now=clock.now)
+
+    monkeypatch.setattr(Days, "mark_anew", lambda *_, **__: put_slowly() if len(world.objects()) == 1 else None)
+    rebuilt = rebuild_lake(world.deployment, PERIOD, clock=clock, sleep=clock.sleep)
+
+    assert rebuilt.captures == 1
+    assert len(appended(world)) == 1
+    assert [each.key.contact_id for each in rebuilt.damaged].count("damaged") == 1
+
+
+def test_a_long_batch_keeps_the_lease_from_append_to_append(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECORDS_AN_OBJECT", 2)
+    erasure, clock = Erasure(world), Clock()
+    for number in range(5):
+        world.commit(f"c{number}", URL)
+    taken: list[Lease | None] = []
+
+    def append_slowly() -> None:
+        clock.advance(minutes=10)
+        taken.append(erasure.take(clock.now))
+
+    before(world, "s3", "PutObject", *[append_slowly] * 5)
+    rebuilt = rebuild_lake(world.deployment, PERIOD, clock=clock, sleep=clock.sleep)
+
+    assert taken == [None] * 5
+    assert (rebuilt.captures, rebuilt.objects) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "skip"),
+    [("dynamodb", "Query", 0), ("s3", "PutObject", 0), *(("dynamodb", "UpdateItem", skip) for skip in range(3))],
+    ids=["read", "append", "take the lease", "lengthen it", "mark the day"],
+)
+def test_the_lease_is_free_whatever_failed(service: str, operation: str, skip: int, world: World) -> None:
+    clock = Clock()
+    world.commit("a", URL)
+
+    def fail() -> None:
+        raise RetriableError("InternalServerError", "it answered 500")
+
+    before(world, service, operation, *[lambda: None] * skip, fail)
+    with pytest.raises(RetriableError):
+        rebuild_lake(world.deployment, PERIOD, clock=clock, sleep=clock.sleep)
+    assert is_lease_free(world, clock.now)
+
+
+def test_the_command_says_that_it_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    world.commit("a", URL)
+    erasure, now = Erasure(world), datetime.now(UTC)
+    lease = erasure.take(now, minutes=60)
+    assert lease is not None
+    before(world, "dynamodb", "UpdateItem", lambda: None, lambda: erasure.days.return_lease(lease, now=now))
+
+    result = world.run("lake", *DATES, "--yes")
+    assert result.exit_code == 0
+    assert "Waiting: a run of the tables, or an erasure, is at work." in " ".join(result.stderr.split())
+    assert appended(world) == ["a"]
 
 
 # Ledger
