@@ -9,11 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -21,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from contact_references.aws.day_folders import CONTACTS, LAKE, REFERENCES, DayFolders
-from contact_references.aws.days import Days, Lease
+from contact_references.aws.days import Days
 from contact_references.aws.items import Attributes, deserialize, get_items, serialize, write_items
 from contact_references.aws.lake import Lake
 from contact_references.aws.ledger import Ledger
@@ -35,16 +33,13 @@ from ops import prices
 from ops.console import JsonOption, YesOption, ask, make_console, make_progress, print_json
 from ops.deployment import Deployment, deployment_of
 from ops.errors import OpsError
+from ops.lease import TablesLease
 
 _READERS = 8  # a client has ten connections
 _CONTACTS_AN_OBJECT = 500
 _RECORDS_AN_OBJECT = 10_000
 _MOST_KEYS = 200_000  # that wait for others of their day: some 50 MB
 _SECONDS_BETWEEN_LOOKS = 5.0
-_LEASE_LENGTH = timedelta(minutes=15)
-"""Of a batch: as long as a tables run's at most, and longer than the SDK tries to put an object (five times, each of
-which waits a minute to connect and a minute for the answer)."""
-_CLOCKS_DIFFER = timedelta(minutes=1)  # at most, of those who take the lease
 _PATIENCE_SECONDS = 20 * 60  # for the tables: nobody has their lease for longer than 15 minutes
 _SCANNED_BYTES_A_UNIT = 8192  # read as of a moment ago
 _NAMED_CONTACTS = 20
@@ -203,9 +198,9 @@ def rebuild_lake(
     client, table_name = deployment.clients.dynamodb, deployment.output("TableName")
     lake = Lake(deployment.clients.s3, deployment.output("BucketName"))
     days = Days(client, table_name)
-    turns = _Turns(days, on_waiting, clock, sleep)
+    lease = TablesLease(days, "rebuild lake", on_waiting=on_waiting, clock=clock, sleep=sleep)
     with ThreadPoolExecutor(_READERS) as pool:
-        copy = _LakeCopy(Ledger(client, table_name, clock=clock), lake, days, turns, pool, clock)
+        copy = _LakeCopy(Ledger(client, table_name, clock=clock), lake, days, lease, pool, clock)
         try:
             for date, keys in _of_one_day(_find_completed(client, table_name, period, on_scanned)):
                 copy.append(date, keys)
@@ -216,52 +211,13 @@ def rebuild_lake(
 
 
 @dataclass
-class _Turns:
-    """The tables' lease, taken for a batch and returned after it, so that others get their turn."""
-
-    days: Days
-    on_waiting: Callable[[], object]
-    clock: Clock
-    sleep: Callable[[float], object]
-    holder: str = field(default_factory=lambda: f"rebuild lake {uuid4()}")
-    ends_at: datetime = field(init=False)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Wait for the lease; it is returned at the end, whatever it is."""
-        try:
-            if not self._take():
-                self.on_waiting()
-                self.sleep(_SECONDS_BETWEEN_LOOKS)
-                while not self._take():
-                    self.sleep(_SECONDS_BETWEEN_LOOKS)
-            yield
-        finally:
-            self.days.return_lease(Lease(self.holder, has_marked_all=False), now=self.clock())
-
-    def lengthen(self) -> bool:
-        """Whether nobody else can have had the lease since it was taken; then it has its whole length again.
-
-        Taking it again does not tell: who had it in between may have returned it.
-        """
-        return self.clock() < self.ends_at - _CLOCKS_DIFFER and self._take()
-
-    def _take(self) -> bool:
-        now = self.clock()
-        if self.days.take_lease(self.holder, now=now, until=now + _LEASE_LENGTH) is None:
-            return False
-        self.ends_at = now + _LEASE_LENGTH
-        return True
-
-
-@dataclass
 class _LakeCopy:
     """Appends contacts' captures to the lake; `unmarked` are days of which an object is not marked."""
 
     ledger: Ledger
     lake: Lake
     days: Days
-    turns: _Turns
+    lease: TablesLease
     pool: ThreadPoolExecutor
     clock: Clock
     rebuilt: LakeRebuilt = field(default_factory=LakeRebuilt)
@@ -270,7 +226,7 @@ class _LakeCopy:
     def append(self, date: str, keys: list[ContactKey]) -> None:
         """Append the captures of contacts that completed on a date."""
         while keys:
-            with self.turns.take():
+            with self.lease.take():
                 keys = self._append_in_turn(date, keys)
 
     def _append_in_turn(self, date: str, keys: list[ContactKey]) -> list[ContactKey]:
@@ -281,7 +237,7 @@ class _LakeCopy:
         captures = [each for each in found if isinstance(each, Capture)]
         appended = 0
         for part in _bounded(captures):
-            if not self.turns.lengthen():
+            if not self.lease.lengthen():
                 break
             self.lake.append(date, part)
             self.unmarked.add(date)
