@@ -82,7 +82,9 @@ class DeadLetter:
         if self.contact_id == contact_id:  # which JSON may write in ways of its own
             return True
         whole = re.compile(rf"(?<![\w-]){re.escape(contact_id)}(?![\w-])", re.IGNORECASE)
-        return any(whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values()))
+        return contact_id != "" and any(
+            whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values())
+        )
 
 
 @dataclass(frozen=True)

@@ -430,6 +430,7 @@ def test_a_letter_is_about_a_contact_whose_id_is_anywhere_in_its_body(
     assert letter.is_about(VOICE_ID)
     assert not letter.is_about(VOICE_ID[:-1])
     assert not letter.is_about(VOICE_ID[1:])
+    assert not letter.is_about(""), "which is in every text"
 
 
 @pytest.mark.parametrize(
