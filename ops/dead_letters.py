@@ -79,10 +79,12 @@ class DeadLetter:
 
     def is_about(self, contact_id: str) -> bool:
         """Whether a contact's id is anywhere in it, in a body that is no JSON too: as the id of another leg perhaps."""
-        if self.contact_id is not None and self.contact_id.lower() == contact_id.lower():
+        if self.contact_id == contact_id:  # which JSON may write in ways of its own
             return True
         whole = re.compile(rf"(?<![\w-]){re.escape(contact_id)}(?![\w-])", re.IGNORECASE)
-        return any(whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values()))
+        return contact_id != "" and any(
+            whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values())
+        )
 
 
 @dataclass(frozen=True)

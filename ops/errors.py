@@ -41,7 +41,8 @@ _SENTENCES: Mapping[type[BotoCoreError], str] = {
     SdkConnectionError: "AWS cannot be reached: is the network up, and the Region right?",
     HTTPClientError: "AWS does not answer: is the network up, and the Region right?",
 }
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "KMS.AccessDeniedException"}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "KMS.AccessDeniedException"}
+"""The codes of errors by which AWS says that a role may not do something."""
 _THROTTLED = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
 
 
@@ -73,7 +74,7 @@ def _explain_refusal(error: ClientError) -> str:
     code = error.response.get("Error", {}).get("Code", "")
     if code in _EXPIRED:
         return f"AWS does not take the credentials any more ({code}): sign in again"
-    if code in _DENIED:
+    if code in DENIED:
         return f"your AWS role may not do this: {error.operation_name} is denied; ask for that right"
     if code in _THROTTLED:
         return f"AWS throttles {error.operation_name}: try again in a minute"

@@ -357,6 +357,31 @@ def test_a_letter_that_comes_back_after_it_was_deleted_is_counted_once(
     assert len(calls) == 2
 
 
+def test_a_letter_that_comes_back_after_it_was_moved_is_not_sent_again(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    receive_again(sqs, outputs["DeadLetterQueueUrl"], times=2)
+    assert redrive_some(deployment, is_voice).moved == 1
+    assert bodies(sqs, outputs["QueueUrl"]) == [VOICE]
+
+
+def test_what_sqs_deletes_when_it_comes_back_was_not_refused(
+    sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(VOICE, FOREIGN)
+    receive_again(sqs, outputs["DeadLetterQueueUrl"], times=1)
+    done, calls = sqs.delete_message_batch, list[Any]()
+
+    def refuse_at_first(**asked: Any) -> Any:
+        calls.append(asked)
+        failed = {"Id": "0", "Code": "InternalError", "SenderFault": False}
+        return {"Failed": [failed]} if len(calls) == 1 else done(**asked)
+
+    sqs.delete_message_batch = refuse_at_first
+    assert delete_letters(deployment, is_voice) == Deleted(1, 0)
+
+
 def test_what_sqs_does_not_delete_is_counted_by_its_error(
     sqs: Any, outputs: dict[str, str], deployment: Deployment, bury: Callable[..., None]
 ) -> None:
@@ -391,7 +416,6 @@ def test_letters_that_cannot_be_read_are_told(
     "body",
     [
         VOICE,
-        VOICE.replace(VOICE_ID, VOICE_ID.upper()),
         f"no JSON, {VOICE_ID}\x1f",
         json.dumps({"detail": {"contactId": "other", "initialContactId": VOICE_ID}}),
         json.dumps(VOICE_ID).replace("-", "\\u002d"),
@@ -406,6 +430,18 @@ def test_a_letter_is_about_a_contact_whose_id_is_anywhere_in_its_body(
     assert letter.is_about(VOICE_ID)
     assert not letter.is_about(VOICE_ID[:-1])
     assert not letter.is_about(VOICE_ID[1:])
+    assert not letter.is_about(""), "which is in every text"
+
+
+@pytest.mark.parametrize(
+    ("written", "contact_id"), [("ABC-1", "abc-1"), ("abc-1", "ABC-1"), ('a"b\\c', 'a"b\\c'), ("\n", "\n")]
+)
+def test_a_letter_is_about_a_contact_however_its_id_is_written(
+    written: str, contact_id: str, deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(json.dumps({"detail": {"contactId": written}}), INVALID)
+    [letter] = read_dead_letters(deployment)
+    assert letter.is_about(contact_id)
 
 
 def test_a_letter_is_about_a_contact_whose_id_is_in_its_attributes(

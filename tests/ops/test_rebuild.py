@@ -285,6 +285,27 @@ def test_a_run_that_is_at_work_for_longer_than_a_run_can_be_is_a_sentence(minute
     assert world.marked() == ([] if minutes == 15 else ["2026-10-01"])
 
 
+def test_others_that_are_at_work_are_waited_for_as_long_as_something_gets_done(world: World) -> None:
+    append(world, *(world.commit(f"c{day}", URL, at=DAY + timedelta(days=day)) for day in range(3)))
+    world.function.invoke(FunctionName="tables", Payload=b"{}")
+    clock, dates, days = Clock(), ["2026-10-01", "2026-10-02", "2026-10-03"], world.function.days
+    for date in dates:
+        days.mark_anew(date, now=DAY)
+    now = datetime.now(UTC)
+    assert days.take_lease("another", now=now, until=now + timedelta(hours=2)) is not None
+
+    def write_one_in_two_looks() -> None:
+        clock.advance(minutes=7)
+        if clock.slept % 2 == 0:
+            mark = days.read_mark(world.marked()[0])
+            assert mark is not None
+            assert days.clear(mark, read_to=DAY)
+
+    clock.at_sleep = write_one_in_two_looks
+    assert write_tables(world.deployment, dates, sleep=clock.sleep, clock=lambda: clock().timestamp()) == 0
+    assert clock.now >= DAY + timedelta(minutes=42)
+
+
 def test_of_dates_those_that_are_marked_anew_are_written(world: World) -> None:
     append(world, *(world.commit(f"c{day}", URL, at=DAY + timedelta(days=day)) for day in range(3)))
     world.function.invoke(FunctionName="tables", Payload=b"{}")
