@@ -77,14 +77,13 @@ class DeadLetter:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def is_about(self, contact_id: str) -> bool:
-        """Whether a contact's id is anywhere in it, in a body that is no JSON too: as the id of another leg perhaps."""
-        if self.contact_id == contact_id:  # which JSON may write in ways of its own
-            return True
-        whole = re.compile(rf"(?<![\w-]){re.escape(contact_id)}(?![\w-])", re.IGNORECASE)
-        return contact_id != "" and any(
-            whole.search(text) for text in (self.body, _unescape(self.body), *self.attributes.values())
-        )
+    def is_about(self, contact_ids: Set[str]) -> bool:
+        """Whether it is about one of these contacts; one that names none, whether an id of theirs is anywhere in it."""
+        ids = {contact_id.lower() for contact_id in contact_ids}
+        if self.contact_id is not None:
+            return self.contact_id.lower() in ids
+        texts = (self.body, _unescape(self.body), *self.attributes.values())
+        return not ids.isdisjoint(word for text in texts for word in re.findall(r"[\w-]+", text.lower()))
 
 
 @dataclass(frozen=True)

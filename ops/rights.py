@@ -126,4 +126,6 @@ def _try_object(client: Any, bucket: str, name: str) -> None:
             f"delete versions of objects in {where}",
             ending=f"the empty object {name} is left there",
         ):
-            client.delete_object(Bucket=bucket, Key=name, VersionId=version_id)
+            # What a process left that was killed here goes too.
+            for version in client.list_object_versions(Bucket=bucket, Prefix=name).get("Versions", []):
+                client.delete_object(Bucket=bucket, Key=name, VersionId=version["VersionId"])

@@ -330,7 +330,7 @@ def test_a_dead_letter_that_sqs_does_not_delete_is_told(sqs: Any, run: Run, bury
 
 
 def is_voice(letter: DeadLetter) -> bool:
-    return letter.is_about(VOICE_ID)
+    return letter.is_about({"other", VOICE_ID})
 
 
 def test_those_that_are_wanted_are_deleted_and_the_others_stay(
@@ -427,10 +427,10 @@ def test_a_letter_is_about_a_contact_whose_id_is_anywhere_in_its_body(
 ) -> None:
     bury(body, INVALID)
     [letter] = read_dead_letters(deployment)
-    assert letter.is_about(VOICE_ID)
-    assert not letter.is_about(VOICE_ID[:-1])
-    assert not letter.is_about(VOICE_ID[1:])
-    assert not letter.is_about(""), "which is in every text"
+    assert letter.is_about({"other", VOICE_ID})
+    assert not letter.is_about({VOICE_ID[:-1]})
+    assert not letter.is_about({VOICE_ID[1:]})
+    assert not letter.is_about({""}), "which is in every text"
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,16 @@ def test_a_letter_is_about_a_contact_however_its_id_is_written(
 ) -> None:
     bury(json.dumps({"detail": {"contactId": written}}), INVALID)
     [letter] = read_dead_letters(deployment)
-    assert letter.is_about(contact_id)
+    assert letter.is_about({contact_id})
+
+
+def test_a_letter_of_a_leg_is_not_about_the_contact_that_it_continues(
+    deployment: Deployment, bury: Callable[..., None]
+) -> None:
+    bury(json.dumps({"detail": {"contactId": "leg", "initialContactId": VOICE_ID}}), INVALID)
+    [letter] = read_dead_letters(deployment)
+    assert letter.is_about({"leg"})
+    assert not letter.is_about({VOICE_ID})
 
 
 def test_a_letter_is_about_a_contact_whose_id_is_in_its_attributes(
@@ -449,8 +458,8 @@ def test_a_letter_is_about_a_contact_whose_id_is_in_its_attributes(
 ) -> None:
     send(sqs, outputs["DeadLetterQueueUrl"], "nothing", note=f"contact {VOICE_ID} was put here")
     [letter] = read_dead_letters(deployment)
-    assert letter.is_about(VOICE_ID)
-    assert not letter.is_about("put.here"), "an id is no pattern"
+    assert letter.is_about({"other", VOICE_ID})
+    assert not letter.is_about({"put.here"}), "an id is no pattern"
 
 
 # redrive

@@ -58,7 +58,8 @@ class TablesFunction:
     def __init__(self, dynamodb: Any, s3: Any) -> None:
         self.days = Days(dynamodb, "ledger")
         unheard: Any = defaultdict(lambda: lambda *_, **__: None)
-        report: Any = SimpleNamespace(**{name: unheard[name] for name in ("written", "failed", "behind", "deleted")})
+        told = ("written", "failed", "behind", "deleted", "unreadable")
+        report: Any = SimpleNamespace(**{name: unheard[name] for name in told})
         self.tables = Tables(
             days=self.days,
             folders=DayFolders(s3, "lake"),
@@ -104,7 +105,7 @@ class World:
         self.s3.create_bucket(Bucket="lake")
         self.s3.put_bucket_versioning(Bucket="lake", VersioningConfiguration={"Status": "Enabled"})
         self.ledger, self.lake = Ledger(self.dynamodb, "ledger"), Lake(self.s3, "lake")
-        self.function = TablesFunction(self.dynamodb, self.s3)
+        self.function: Any = TablesFunction(self.dynamodb, self.s3)
         self.clients.__dict__["functions"] = self.function
         self.deployment = Deployment("dev", self.clients, OUTPUTS)
 
@@ -133,11 +134,12 @@ class World:
         number: int = 1,
         table: str = "ledger",
         retention: timedelta | None = None,
+        initial: str | None = None,
     ) -> Capture:
         """Put a contact's capture of a number into a ledger, as capturing does."""
         contact = Contact(
             key=ContactKey(INSTANCE_ID, contact_id),
-            initial_contact_id=contact_id,
+            initial_contact_id=initial or contact_id,
             channel="VOICE",
             completed_at=at,
             completion_seen=True,
@@ -429,7 +431,7 @@ def test_tables_of_a_lake_that_lost_its_days_are_whole_again(world: World) -> No
     for key in world.objects():
         world.s3.delete_object(Bucket="lake", Key=key)
     assert world.run("lake", *DATES, "--yes").exit_code == 0
-    assert world.function.days.read_mark("2026-10-01").read_to is None  # type: ignore[union-attr]
+    assert world.function.days.read_mark("2026-10-01").read_to is None
     assert world.run("tables", *DATES, "--yes").exit_code == 0
 
     assert {record["contact_id"] for record in world.records()["2026-10-01"]} == {"a", "b", "c"}

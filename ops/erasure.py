@@ -1,0 +1,403 @@
+"""Erases contacts from every store, in an order in which nothing can come back, and shows that nothing is left.
+
+1. A tombstone takes the place of each contact's item: from then on no capture of it begins.
+2. What was being captured by then is over once the capture function's timeout is.
+3. So the contacts' rows can go, and what the lake has of them, version by version, a day at a time, under the lease
+   of the tables; and the tables of those days are made anew, and their earlier versions go.
+4. Dead letters that name one of the contacts go.
+5. Every store is searched.
+
+Each step can be done again, and all of them are: whoever is killed starts anew, and the tombstones still say which
+days had the contacts.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import duckdb
+
+from contact_references.aws.day_folders import CONTACTS, LAKE, REFERENCES, DayFolders
+from contact_references.aws.days import Days
+from contact_references.aws.ledger import FoundItem, Ledger
+from contact_references.model.capture import ContactItem, Tombstone
+from contact_references.model.contact import ContactKey
+from contact_references.model.errors import RetriableError
+from contact_references.model.reference import KNOWN_TYPES, normalize_value
+from contact_references.model.timestamps import format_time
+from ops.activity import read_settings
+from ops.dead_letters import delete_letters
+from ops.deployment import Deployment
+from ops.errors import OpsError
+from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Value, Version
+from ops.lease import TablesLease
+from ops.rebuild import write_tables
+from ops.rights import check_rights
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_WORKERS = 8
+_SPARE = timedelta(seconds=5)  # a function's end may come a moment after its timeout
+_CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
+_INDEX_PAGE = 1000
+_INDEX_LOOKS = 10  # a second apart: the index is a moment behind
+_TABLES = (CONTACTS, REFERENCES)
+
+OnProgress = Callable[[str, int, int], object]
+"""Gets what is done, how much of it, and of how much."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A contact to erase: the day that lake and tables have it at, if they do, and what the ledger has."""
+
+    key: ContactKey
+    completed_date: str | None
+    item: FoundItem | None
+
+    @property
+    def reference_count(self) -> int:
+        """How many references count, as far as the item says."""
+        return self.item.reference_count if isinstance(self.item, ContactItem) else 0
+
+
+@dataclass
+class Erased:
+    """What an erasure did, and what it found when it searched every store at its end.
+
+    `removed` counts by what was removed, `found` by where something still is. `unreadable` are objects of the lake that
+    are no gzip, so that nobody can tell what they have; `chain` contacts that continue an erased one, or are continued
+    by it, and were not erased with it: as far as the ledger and those days of the lake tell.
+    """
+
+    tombstones: list[Tombstone] = field(default_factory=list)
+    removed: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    unreadable: set[str] = field(default_factory=set)
+    chain: set[ContactKey] = field(default_factory=set)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the search of every store found nothing, and could read everything."""
+        return not self.found.total() and not self.unreadable
+
+
+def find_contacts(deployment: Deployment, contact_ids: Iterable[str], *, instance: str | None = None) -> list[Target]:
+    """Return the contacts of these ids: of the instance that is named by ARN or id, one that is gone too, or of any.
+
+    Those whose retention is over and those that are erased already are among them: something of them may be left.
+
+    Raises:
+        OpsError: the ledger lacks one of them, or several instances have one.
+        CaptureError: the ledger, or Connect, cannot be asked.
+    """
+    named = [instance.rpartition("/")[2]] if instance else [each.instance_id for each in deployment.instances()]
+    keys = [ContactKey(name, contact_id) for contact_id in dict.fromkeys(contact_ids) for name in named]
+    items = _ledger(deployment).find_items(keys)
+    of_ids = Counter(key.contact_id for key in items)
+    if several := [contact_id for contact_id, count in of_ids.items() if count > 1]:
+        raise OpsError(
+            f"more than one instance has a contact {several[0]}: name its instance with --instance. Nothing was changed"
+        )
+    if missing := [key.contact_id for key in keys if key.contact_id not in of_ids]:
+        others = f" and {len(set(missing)) - 1} others" if len(set(missing)) > 1 else ""
+        raise OpsError(
+            f"the ledger does not have contact {missing[0]}{others}: check the ids, and --instance. Nothing was changed"
+        )
+    return [Target(key, _date_of(item), item) for key, item in items.items()]
+
+
+def read_value(reference_type: str, value: str) -> Value:
+    """Return a value as references are compared by it; raises OpsError if there is no such type, or no value."""
+    reference_type = reference_type.strip().upper()
+    if reference_type not in KNOWN_TYPES:
+        raise OpsError(f"there is no such type of references; there are {', '.join(KNOWN_TYPES)}")
+    canonical_value = normalize_value(reference_type, value).canonical_value
+    if not canonical_value:
+        raise OpsError("the value is empty: give the value that the references have")
+    return Value(reference_type, canonical_value)
+
+
+def find_contacts_with(
+    deployment: Deployment, value: Value, *, on_progress: OnProgress = lambda *_: None
+) -> list[Target]:
+    """Return the contacts that have a value, and those that had it before, by any capture that the lake has.
+
+    The index says the first; for the others all of the lake is read. Raises OpsError if it is nobody's, or a
+    CaptureError.
+    """
+    dates: dict[ContactKey, str | None] = dict.fromkeys(_find_in_index(_ledger(deployment), value))
+    lake = _lake_versions(deployment)
+    days = list(_folders(deployment).find_dates(LAKE))
+    for number, date in enumerate(days):
+        on_progress("Searching the lake, days", number, len(days))
+        for searched in lake.search(lake.find(date), RecordsWithValue(value).search).values():
+            dates |= {key: date for key in (searched.found if searched else ()) if key}
+    on_progress("Searching the lake, days", len(days), len(days))
+    if not dates:
+        raise OpsError("no contact has this value, or had it before. Nothing was changed")
+    items = _ledger(deployment).find_items(dates)
+    return [Target(key, date or _date_of(items.get(key)), items.get(key)) for key, date in dates.items()]
+
+
+class Erasure:
+    """Erases contacts from a deployment.
+
+    `value` is what they were found by, if they were: by a search that `began_at` a moment.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        targets: Sequence[Target],
+        *,
+        value: Value | None = None,
+        began_at: datetime | None = None,
+        on_progress: OnProgress = lambda *_: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._deployment = deployment
+        self._targets = targets
+        self._keys = [target.key for target in targets]
+        self._value = value
+        self._on_progress = on_progress
+        self._clock = clock
+        self._sleep = sleep
+        self._ledger = Ledger(deployment.clients.dynamodb, deployment.output("TableName"), clock=clock)
+        self._lake = _lake_versions(deployment)
+        self._days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
+        self._records = RecordsOfContacts(self._keys)
+        self._read_until = (began_at or clock()) - _CLOCKS_DIFFER
+        self._versions_to_delete: set[Version] = set()
+        self.erased = Erased()
+
+    def run(self) -> Erased:
+        """Erase, and search every store.
+
+        Raises:
+            OpsError: the operator lacks a right, and nothing is changed; or tables cannot be written.
+            CaptureError, ClientError, BotoCoreError: AWS fails. Run it again then: it ends the same.
+        """
+        check_rights(self._deployment)
+        self._put_tombstones()
+        self._wait_for_captures()
+        self._delete_rows()
+        dates = sorted({each.completed_date for each in self.erased.tombstones if each.completed_date})
+        self._clean_lake(dates)
+        self._write_tables(dates)
+        self._delete_letters(self.erased.removed)
+        self._search_everything(dates)
+        self._find_chain()
+        return self.erased
+
+    # Steps ---------------------------------------------------------------------------------------------------------
+
+    def _put_tombstones(self) -> None:
+        def erase(target: Target) -> Tombstone:
+            return self._ledger.erase(target.key, completed_date=target.completed_date)
+
+        self.erased.tombstones = self._for_each("Contacts", erase, self._targets)
+
+    def _wait_for_captures(self) -> None:
+        """Wait until whoever looked at a contact before its tombstone was there has ended."""
+        timeout = read_settings(self._deployment, "capture").timeout + _SPARE
+        seconds = round(timeout.total_seconds())
+        for second in range(seconds):
+            self._on_progress("Waiting for captures under way, seconds", second, seconds)
+            self._sleep(1)
+        self._on_progress("Waiting for captures under way, seconds", seconds, seconds)
+
+    def _delete_rows(self) -> None:
+        found = self._for_each("Rows of contacts", self._ledger.find_rows, self._keys)
+        rows = {key: rows.sort_keys for key, rows in zip(self._keys, found, strict=True) if rows.sort_keys}
+        self._ledger.delete_rows(rows)
+        self.erased.removed["rows"] = sum(map(len, rows.values()))
+
+    def _clean_lake(self, dates: Sequence[str]) -> None:
+        lease = TablesLease(
+            self._days,
+            "erase",
+            on_waiting=lambda: self._on_progress("Waiting for a run of the tables, days", 0, len(dates)),
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+        for number, date in enumerate(dates):
+            self._on_progress("Lake, days", number, len(dates))
+            is_clean = False
+            while not is_clean:
+                with lease.take():
+                    self._clean_day(date)
+                    # Who had the lease after it ended may have put back what it had read before: look again.
+                    is_clean = lease.lengthen()
+        self._on_progress("Lake, days", len(dates), len(dates))
+
+    def _clean_day(self, date: str) -> None:
+        """Take the contacts out of all versions of a day's objects, and have the day's tables made anew."""
+        versions = self._lake.find(date)
+        searched = self._lake.search(versions, self._records.search)
+        rest: dict[str, bytes] = {}
+        to_delete: list[Version] = []
+        for of_key in _group_by_key(versions):
+            has_any = [version for version in of_key if (has := searched.get(version)) and has.found]
+            if not has_any:
+                continue
+            latest = next((version for version in has_any if version.is_latest), None)
+            if latest is not None and (has := searched[latest]):
+                self.erased.removed["records of the lake"] += sum(has.found.values())
+                rest |= {latest.key: has.rest} if has.rest else {}
+            # Nothing is left of an object of which nothing is shown any more.
+            is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
+            to_delete += of_key if is_gone else has_any
+        self._versions_to_delete.update(to_delete)
+        self._lake.replace(rest)
+        self._lake.delete(to_delete)
+        self.erased.removed["versions of the lake's objects"] += len(to_delete)
+        self.erased.unreadable |= {version.key for version, has in searched.items() if has is None}
+        self.erased.chain |= {leg for has in searched.values() if has for leg in has.legs}
+        self._days.mark_anew(date, now=self._clock())
+
+    def _write_tables(self, dates: Sequence[str]) -> None:
+        write_tables(
+            self._deployment,
+            dates,
+            on_progress=lambda done, of: self._on_progress("Tables, days", done, of),
+            sleep=self._sleep,
+        )
+        for date in dates:
+            for kind in _TABLES:
+                earlier = [version for version in self._lake.find(date, kind) if not version.is_latest]
+                self._lake.delete(earlier)
+                self.erased.removed["versions of tables"] += len(earlier)
+
+    def _delete_letters(self, counts: Counter[str]) -> None:
+        ids = frozenset(key.contact_id for key in self._keys)
+        deleted = delete_letters(
+            self._deployment,
+            lambda letter: letter.is_about(ids),
+            on_progress=lambda done, of: self._on_progress("Dead letters", done, of),
+        )
+        counts["dead letters"] = deleted.deleted
+        self.erased.found["dead letters that cannot be read or deleted"] = deleted.unread + sum(
+            deleted.refused.values()
+        )
+
+    # The proof -----------------------------------------------------------------------------------------------------
+
+    def _search_everything(self, dates: Sequence[str]) -> None:
+        found = self.erased.found
+        rows = self._for_each("Searching the ledger, contacts", self._ledger.find_rows, self._keys)
+        found["rows of the ledger"] = sum(len(each.sort_keys) for each in rows)
+        items = self._ledger.find_items(self._keys)
+        found["items of the ledger"] = sum(not isinstance(items.get(key), Tombstone) for key in self._keys)
+        if self._value is not None:
+            found["entries of the index"] = self._count_in_index(self._value)
+            dates = list(_folders(self._deployment).find_dates(LAKE))
+        for number, date in enumerate(dates):
+            self._on_progress("Searching lake and tables, days", number, len(dates))
+            found["records of the lake"] += self._count_in_lake(date)
+            found["rows of the tables"] += self._count_in_tables(date)
+        self._on_progress("Searching lake and tables, days", len(dates), len(dates))
+        self._delete_letters(found)
+
+    def _find_chain(self) -> None:
+        """Find those that the erased contacts continue, and keep of the chain who is captured still."""
+        contacts = [target.item.contact for target in self._targets if isinstance(target.item, ContactItem)]
+        keys = (self.erased.chain | {contact.initial_key for contact in contacts}) - set(self._keys)
+        items = self._ledger.find_items(keys) if keys else {}
+        self.erased.chain = {key for key, item in items.items() if not isinstance(item, Tombstone)}
+
+    def _count_in_index(self, value: Value) -> int:
+        for _ in range(_INDEX_LOOKS):
+            if not (count := len(_find_in_index(self._ledger, value))):
+                return 0
+            self._sleep(1)
+        return count
+
+    def _count_in_lake(self, date: str) -> int:
+        """Count the versions that have something; those from before this began were read: a version never changes."""
+        versions = self._lake.find(date)
+        new = [version for version in versions if version.put_at >= self._read_until]
+        count = len(self._versions_to_delete.intersection(versions))
+        for search in (self._records.search, *([RecordsWithValue(self._value).search] if self._value else [])):
+            count += sum(bool(searched and searched.found) for searched in self._lake.search(new, search).values())
+        return count
+
+    def _count_in_tables(self, date: str) -> int:
+        """Count the rows that a day's tables have of the contacts, or with the value, and what is left beside them."""
+        folders = _folders(self._deployment)
+        count = sum(not version.is_latest for kind in _TABLES for version in self._lake.find(date, kind))
+        with TemporaryDirectory() as name:
+            for kind in _TABLES:
+                for file in folders.read(kind, date, Path(name)):
+                    count += _count_in_table(file, self._keys, self._value if kind == REFERENCES else None)
+        return count
+
+    def _for_each(self, what: str, act: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        results = []
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for result in pool.map(act, items):
+                results.append(result)
+                self._on_progress(what, len(results), len(items))
+        return results
+
+
+def _count_in_table(file: Path, keys: Sequence[ContactKey], value: Value | None) -> int:
+    question = (
+        "SELECT count(*) FROM read_parquet($file) WHERE instance_id || '#' || contact_id IN (SELECT unnest($keys))"
+    )
+    values: dict[str, object] = {"file": str(file), "keys": [f"{key.instance_id}#{key.contact_id}" for key in keys]}
+    if value is not None:
+        question += " OR (reference_type = $type AND canonical_value = $value)"
+        values |= {"type": value.reference_type, "value": value.canonical_value}
+    try:
+        with duckdb.connect() as database:
+            [(count,)] = database.execute(question, values).fetchall()
+    except duckdb.Error as error:
+        raise RetriableError(type(error).__name__, "DuckDB cannot search the day's tables") from None
+    return int(count)
+
+
+def _find_in_index(ledger: Ledger, value: Value) -> set[ContactKey]:
+    """Return the contacts of the rows that have a value, of those that do not count too, as of a moment ago."""
+    found: set[ContactKey] = set()
+    after = None
+    while True:
+        rows, after = ledger.find_rows_of_value(*value, limit=_INDEX_PAGE, after=after)
+        found |= {row.key for row in rows}
+        if after is None:
+            return found
+
+
+def _date_of(item: FoundItem | None) -> str | None:
+    if isinstance(item, Tombstone):
+        return item.completed_date
+    if isinstance(item, ContactItem) and item.contact.completed_at is not None:
+        return format_time(item.contact.completed_at)[:10]
+    return None
+
+
+def _group_by_key(versions: Collection[Version]) -> Iterable[Sequence[Version]]:
+    groups: dict[str, list[Version]] = {}
+    for version in versions:
+        groups.setdefault(version.key, []).append(version)
+    return groups.values()
+
+
+def _ledger(deployment: Deployment) -> Ledger:
+    return Ledger(deployment.clients.dynamodb, deployment.output("TableName"))
+
+
+def _folders(deployment: Deployment) -> DayFolders:
+    return DayFolders(deployment.clients.s3, deployment.output("BucketName"))
+
+
+def _lake_versions(deployment: Deployment) -> LakeVersions:
+    return LakeVersions(deployment.clients.s3, deployment.output("BucketName"))
