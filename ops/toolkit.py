@@ -2,10 +2,10 @@
 
 import typer
 
-from ops import backfill, capture, contacts, coverage, dead_letters, plan, rebuild, status
+from ops import backfill, capture, contacts, coverage, dead_letters, plan, rebuild, status, view
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
-    for part in (status, coverage, contacts, dead_letters, capture, backfill, rebuild, plan):
+    for part in (status, view, coverage, contacts, dead_letters, capture, backfill, rebuild, plan):
         part.register(app)
