@@ -44,6 +44,9 @@ _READERS = 8  # a client has ten connections
 _FOLDER = Path(__file__).parent
 _REMEMBERED_SECONDS = 60.0
 
+_FAILURES = (OpsError, CaptureError, BotoCoreError, ClientError)
+"""What can be told in a sentence."""
+
 _VERDICTS = {
     Level.GREEN: "All is well: nothing to do.",
     Level.YELLOW: "Nothing to do, something to watch.",
@@ -102,14 +105,8 @@ class Page:
 
     def app(self, *, port: int) -> ASGIApp:
         """Return the application, which answers to the names of loopback with this port."""
-        failures: Any = {
-            HTTPException: self._refuse_request,
-            OpsError: self._fail,
-            CaptureError: self._fail,
-            BotoCoreError: self._fail,
-            ClientError: self._fail,
-            Exception: self._break,
-        }
+        failures: Any = {HTTPException: self._refuse_request, Exception: self._break}
+        failures |= dict.fromkeys(_FAILURES, self._fail)
         routes = [
             Route("/", self.today),
             Route("/search", self.search),
@@ -161,7 +158,7 @@ class Page:
             found = [
                 find_coverage(self._deployment, each, end - HOURS * HOUR, end) for each in self._deployment.instances()
             ]
-        except (OpsError, CaptureError, BotoCoreError, ClientError) as error:
+        except _FAILURES as error:
             return [], explain(error)
         return [(each, chart.draw(each, now=now)) for each in found], ""
 
@@ -212,7 +209,7 @@ class Page:
             try:
                 day = history.list_day(self._deployment, format_time(completed_at)[:10], is_all=is_all)
                 if is_all or day.is_small:
-                    past = history.read_history(self._deployment, key, day, pool=self._pool)
+                    past = history.read_history(self._deployment, key, day)
             except CaptureError as error:
                 failure = explain(error)
         path = contact_path(key)
@@ -240,8 +237,7 @@ class Page:
         after = request.query_params.get("after", "")
         following = [letter for letter in letters if _place(letter) > after]
         shown = following[:LETTERS_A_PAGE]
-        contacts = search.find_contacts(self._deployment, [each.contact_id for each in shown if each.contact_id])
-        paths = {key.contact_id: contact_path(key) for key in contacts}
+        paths = self._find_paths([each.contact_id for each in shown if each.contact_id])
         return self._show(
             "dead_letters.html",
             groups=group_letters(letters),
@@ -252,6 +248,13 @@ class Page:
             later="/dead-letters?" + urlencode({"after": _place(shown[-1])}) if len(following) > len(shown) else None,
             program=self._program,
         )
+
+    def _find_paths(self, contact_ids: list[str]) -> dict[str, str]:
+        """Return the paths of contacts' pages by their ids; none if the ledger cannot be read."""
+        try:
+            return {key.contact_id: contact_path(key) for key in search.find_contacts(self._deployment, contact_ids)}
+        except _FAILURES:
+            return {}
 
     def style(self, _: Request) -> Response:
         """Return how it looks."""

@@ -4,7 +4,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -19,6 +19,8 @@ from ops.deployment import Deployment
 FEW_OBJECTS = 300
 """Of a day: what is read at once, in about a second. A capture says its date of completion, but not its object."""
 _MOST_COUNTED = 5000  # in five requests
+_READERS = 8  # a client has ten connections
+_AT_ONCE = 100
 
 _ABOUT_CONTACT = ("initial_contact_id", "channel", "initiation_method", "completed_at")
 
@@ -107,14 +109,19 @@ def list_day(deployment: Deployment, date: str, *, is_all: bool) -> Day:
     return Day(date, counted, has_more=next(keys, None) is not None)
 
 
-def read_history(deployment: Deployment, key: ContactKey, day: Day, *, pool: Executor) -> list[PastCapture]:
+def read_history(deployment: Deployment, key: ContactKey, day: Day) -> list[PastCapture]:
     """Return a contact's captures of a day's objects, the newest first; what is no record is left out.
 
     Raises a CaptureError.
     """
     folders = _folders(deployment)
-    found = pool.map(lambda name: list(_find_records(folders.read_object(name), key)), day.keys)
-    return compare(record for records in found for record in records)
+    found: list[Record] = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        # In parts: a pool reads all that it was given before the program can end.
+        for start in range(0, len(day.keys), _AT_ONCE):
+            bodies = pool.map(folders.read_object, day.keys[start : start + _AT_ONCE])
+            found += [record for body in bodies for record in _find_records(body, key)]
+    return compare(found)
 
 
 def _folders(deployment: Deployment) -> DayFolders:

@@ -395,6 +395,14 @@ def test_dead_letters_are_told_with_their_reasons_and_without_what_may_be_a_pers
     assert world.deployment.count_messages("DeadLetterQueueUrl").waiting == 5
 
 
+def test_dead_letters_are_told_while_the_ledger_cannot_be_read(world: World) -> None:
+    world.put_letter({"detail": {"contactId": "a"}}, error="AccessDenied", reason="r")
+    world.deployment.clients.dynamodb.delete_table(TableName="ledger")
+    answer = world.get("/dead-letters")
+    assert answer.status == 200
+    assert "1 AccessDenied r" in answer.text
+
+
 def test_many_dead_letters_are_shown_fifty_at_a_time(world: World) -> None:
     for number in range(70):
         world.put_letter({"detail": {"contactId": f"c{number}"}}, error="InvalidEvent", reason="r")
