@@ -62,7 +62,7 @@ def filled(world: World) -> None:
     ]
     world.capture("hostile", JANE)
     world.capture("hostile", *members, JANE, after=timedelta(hours=1))
-    detail = {"contactId": HOSTILE["bidi"]} | dict.fromkeys(HOSTILE.values())
+    detail = {"contactId": HOSTILE["bidi"], HOSTILE["long"]: 1} | dict.fromkeys(HOSTILE.values())
     world.put_letter({"id": HOSTILE["surrogate"], "detail": detail}, error=HOSTILE["script"], reason=HOSTILE["image"])
     world.put_letter(HOSTILE["script"], error=HOSTILE["bidi"], reason=HOSTILE["attribute"])
 
@@ -91,8 +91,9 @@ def test_nothing_in_a_page_acts_and_everybody_can_read_it(visitor: Visitor, path
     page.emulate_media(color_scheme="dark")
     results = Axe().run(page, options={"runOnly": ["color-contrast"]})
     assert results.violations_count == 0, results.generate_report()
-    page.set_viewport_size({"width": 360, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    for width in (1200, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_a_search_for_a_stranger_s_text_shows_it_and_does_nothing(visitor: Visitor) -> None:
