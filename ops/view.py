@@ -1,11 +1,12 @@
 """The page in the browser, for who owns the data: served to this machine alone, as long as the command runs."""
 
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.deployment import Deployment, deployment_of, program_of
+from ops.deployment import Deployment, account_options_of, deployment_of, program_of
 from ops.errors import OpsError
 
 if TYPE_CHECKING:
@@ -30,16 +31,18 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
-def make_server(deployment: Deployment, listening: socket.socket, *, program: str) -> "uvicorn.Server":
+def make_server(
+    deployment: Deployment, listening: socket.socket, *, program: str, account_options: Sequence[str] = ()
+) -> "uvicorn.Server":
     """Return the server; what is asked for is logged nowhere, as a value may be in it."""
     import uvicorn  # noqa: PLC0415 - with the page half a second, which no other command is to wait for
 
     from ops.page.app import Page  # noqa: PLC0415
 
-    app = Page(deployment, program=program).app(port=listening.getsockname()[1])
+    page = Page(deployment, program=program, account_options=account_options)
     return uvicorn.Server(
         uvicorn.Config(
-            app,
+            page.app(port=listening.getsockname()[1]),
             http="h11",
             ws="none",
             loop="asyncio",
@@ -48,6 +51,7 @@ def make_server(deployment: Deployment, listening: socket.socket, *, program: st
             log_level="critical",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             h11_max_incomplete_event_size=_LONGEST_REQUEST,
             timeout_graceful_shutdown=1,
         )
@@ -61,7 +65,12 @@ def view(
     """Show what is captured as a page in the browser, to this machine alone, until Ctrl-C."""
     deployment = deployment_of(context)
     with listen(port) as listening:
-        server = make_server(deployment, listening, program=program_of(context, deployment))
+        server = make_server(
+            deployment,
+            listening,
+            program=program_of(context, deployment),
+            account_options=account_options_of(context),
+        )
         print(
             f"http://{_HOST}:{listening.getsockname()[1]}/\nOpen it in a browser on this machine. Ctrl-C ends it.",
             flush=True,

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from contact_references.model.reference import KNOWN_TYPES
 from contact_references.model.timestamps import format_time
 from ops.contacts import describe, describe_reference, find_contact
 from ops.coverage import Coverage, find_coverage
-from ops.dead_letters import DeadLetter, group_letters, masked_body, read_dead_letters
+from ops.dead_letters import DeadLetter, count_dead_letters, group_letters, masked_body, read_dead_letters
 from ops.deployment import Deployment
 from ops.errors import OpsError, explain
 from ops.judgement import Level, judge, worst
@@ -72,11 +73,11 @@ class _Deployment(Deployment):
 
 
 class Page:
-    """Answers requests about a deployment; `program` is what is typed before a command on this deployment."""
+    """Answers requests about a deployment; commands that help are told as they are typed: see `ops.status.spell`."""
 
-    def __init__(self, deployment: Deployment, *, program: str) -> None:
+    def __init__(self, deployment: Deployment, *, program: str, account_options: Sequence[str] = ()) -> None:
         self._deployment = _Deployment(deployment.stage, deployment.clients, deployment.outputs)
-        self._program = program
+        self._program, self._account_options = program, account_options
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="page")
         clients = deployment.clients
         # Clients of one session cannot be made in threads.
@@ -137,7 +138,7 @@ class Page:
                     "word": _WORDS[finding.level],
                     "subject": finding.subject,
                     "sentence": finding.sentence,
-                    "command": finding.command and spell(finding.command, self._program),
+                    "command": finding.command and spell(finding.command, self._program, self._account_options),
                 }
                 for finding in findings
             ],
@@ -233,7 +234,7 @@ class Page:
     def dead_letters(self, request: Request) -> Response:
         """Show why messages could not be processed."""
         letters = read_dead_letters(self._deployment, LETTERS_READ)
-        count = max(len(letters), sum(self._deployment.count_messages("DeadLetterQueueUrl")))
+        count = max(count_dead_letters(self._deployment), len(letters))
         after = request.query_params.get("after", "")
         following = [letter for letter in letters if _place(letter) > after]
         shown = following[:LETTERS_A_PAGE]

@@ -1,4 +1,4 @@
-"""The page in a browser: Debian's Chromium, without a window."""
+"""The page in a browser: Chromium as Debian has it, or as others call it, without a window."""
 
 import os
 import shutil
@@ -9,10 +9,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.ops.page import World, open_world
 
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
         reason = "there is no Chromium: apt-get install chromium"
         if "CI" in os.environ:
@@ -24,7 +26,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with open_world() as world:
         yield world
@@ -54,9 +56,9 @@ class Visitor:
         return self._page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def window(browser: Browser, world: World) -> Visitor:
-    """One window for all tests: to make one takes longer than most of what is done in it."""
+    """One window for all tests of a file: to make one takes longer than most of what is done in it."""
     return Visitor(browser.new_page(), world)
 
 
