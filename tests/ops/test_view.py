@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from botocore.stub import Stubber
 
-from contact_references.model.contact import Instance
+from contact_references.model.contact import ContactKey, Instance
 from local.in_memory.connect import Member
 from ops.errors import OpsError
 from ops.page import history, search
@@ -257,6 +257,15 @@ def test_an_id_is_a_part_of_its_address_whatever_is_in_it(world: World) -> None:
 @pytest.mark.parametrize("contact_id", ["none", "x" * 257, "\0", "..a\u202e", "\x7f", "%"])
 def test_a_contact_that_there_is_not_is_not_found(world: World, contact_id: str) -> None:
     assert world.contact(contact_id).status == 404
+
+
+def test_a_contact_that_was_erased_is_told_of_as_such(world: World) -> None:
+    world.capture("erased", JANE)
+    world.ledger.erase(ContactKey(INSTANCE_ID, "erased"))
+    answer = world.get(world.search("erased").headers["location"])
+    assert answer.status == 404
+    assert "the contact was erased on" in answer.text
+    assert "none has this value" in world.search("jane@example.com").text
 
 
 def test_a_contact_of_an_instance_that_is_not_captured_is_not_found(world: World) -> None:
