@@ -14,29 +14,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import certifi
 
+from benchmarks.ledger import INSTANCE_ID, put_contact
 from benchmarks.report import Section, spread, table, verdict
-from contact_references.aws.ledger import Ledger
-from contact_references.model.capture import Capture, ContactItem
-from contact_references.model.contact import Contact, ContactKey
-from contact_references.model.reference import normalize_references
 from infra.asset import LAMBDAS, build
 from local.in_memory.connect import Connect
-from local.in_memory.dynamodb import DynamoDB
 from local.in_memory.server import Server
 
 MEMORY = 256
 _WHOLE_PROCESSOR = 1769  # MB of memory, for which Lambda gives a whole one
 _RUNTIME_CLIENT = "awslambdaric==4.2.2"
-_INSTANCE = "12345678-1234-1234-1234-123456789012"
-_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _STACK = 128  # frames: where the interpreter's stack crosses a page imports are slower, and rounds even that out
 _START = """
 import resource, sys
@@ -91,29 +84,6 @@ def running(server: ThreadingHTTPServer) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def put_contact(table: DynamoDB, contact_id: str, references: int) -> None:
-    """Put a contact into the ledger, as a capture does."""
-    members = [{"Email": {"Name": f"n{number}", "Value": "jane@example.com"}} for number in range(references)]
-    contact = Contact(key=ContactKey(_INSTANCE, contact_id), initial_contact_id=contact_id, completed_at=_NOON)
-    capture = Capture(
-        contact=contact, capture_id=contact_id, captured_at=_NOON, references=normalize_references(members)
-    )
-    item = ContactItem(
-        contact=contact,
-        capture_id=contact_id,
-        captured_at=_NOON,
-        reference_count=references,
-        event_id=contact_id,
-        read_at=_NOON,
-        checked_at=_NOON,
-        version=1,
-    )
-    client: Any = table
-    ledger = Ledger(client, "ledger")
-    if ledger.put_rows({contact_id: ledger.make_rows(capture)}) or not ledger.commit(item, over=None):
-        raise RuntimeError("the contact could not be put")
 
 
 class Rig:
@@ -180,7 +150,7 @@ class _Runtime:
     """
 
     def __init__(self, parameters: dict[str, str]) -> None:
-        arn = f"arn:aws:connect:us-east-1:111122223333:instance/{_INSTANCE}"
+        arn = f"arn:aws:connect:us-east-1:111122223333:instance/{INSTANCE_ID}"
         contact = {"ContactId": "live", "InstanceARN": arn}
         contact |= {f"{name.capitalize()}ContactId": name for name in _CHAIN}
         event = {"Name": "ContactFlowEvent", "Details": {"ContactData": contact, "Parameters": parameters}}

@@ -123,6 +123,9 @@ See what a person should act on, and all other commands:
   python -m local status
   python -m local --help
 
+Look at it in the browser:
+  python -m local view
+
 Look with the AWS CLI (any credentials will do) or with boto3:
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1
   aws --endpoint-url {system.aws_url} dynamodb scan --table-name {system.outputs["TableName"]}

@@ -352,7 +352,7 @@ def _print_contact(contact: CapturedContact) -> None:
     console = make_console()
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
-    for name, value in _describe(contact).items():
+    for name, value in describe(contact).items():
         grid.add_row(name, Text(make_visible(value)))
     console.print(grid)
     if contact.references:
@@ -360,7 +360,8 @@ def _print_contact(contact: CapturedContact) -> None:
         console.print(_references_table(enumerate(contact.references, 1)))
 
 
-def _describe(contact: CapturedContact) -> dict[str, str]:
+def describe(contact: CapturedContact) -> dict[str, str]:
+    """Return what is told of a contact beside its references, by names."""
     item, of = contact.item, contact.capture.contact
     lines = {
         "contact": of.key.contact_id,
@@ -389,13 +390,17 @@ def _references_table(rows: Iterable[tuple[int, Reference]]) -> Table:
     return table
 
 
-def _cells(reference: Reference) -> list[Text]:
+def describe_reference(reference: Reference) -> tuple[str, str, str, str]:
     """Return a reference's type, name, value and status; a signature in it is left out, since it is for nobody."""
     file = f"file {reference.arn.rpartition('/')[2]}" if reference.arn else ""
-    value = reference.unsigned().reference_value or reference.raw or file
+    unsigned = reference.unsigned()
+    value = unsigned.reference_value or unsigned.raw or file
     status = ", ".join(filter(None, (reference.status, "" if reference.is_valid else "not valid")))
-    texts = (reference.reference_type, reference.reference_name or "", value, status)
-    return [Text(make_visible(text)) for text in texts]
+    return reference.reference_type, reference.reference_name or "", value, status
+
+
+def _cells(reference: Reference) -> list[Text]:
+    return [Text(make_visible(text)) for text in describe_reference(reference)]
 
 
 def _print_matches(matches: Matches) -> None:

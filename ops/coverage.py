@@ -158,7 +158,7 @@ def show_coverage(console: Console, coverage: Coverage, *, now: datetime, progra
     most = max(hour.completed for hour in coverage.hours)
     for row in group_hours(coverage.hours, coverage.start, coverage.end):
         bar = Text() if row.hour is None else make_bar(row.hour.captured, row.hour.missing, most, width)
-        table.add_row(*_cells(row, now=now, opened_to=coverage.opened_to), bar)
+        table.add_row(*describe_row(row, now=now, opened_to=coverage.opened_to), bar)
     console.print(table)
     if coverage.missing:
         since = len(coverage.captured_since)
@@ -182,7 +182,8 @@ def make_bar(captured: int, missing: int, most: int, width: int) -> Text:
     return Text.assemble(("█" * (full - lost), "green"), ("░" * lost, "red"))
 
 
-def _cells(row: Row, *, now: datetime, opened_to: datetime | None) -> tuple[str, ...]:
+def describe_row(row: Row, *, now: datetime, opened_to: datetime | None) -> tuple[str, ...]:
+    """Return a row's hours, completed, captured, missing, visits, state and next visit, empty where not known."""
     hour, end = row.hour, f"{row.end:%H:%M}".replace("00:00", "24:00")
     span = f"{row.start:%Y-%m-%d %H:%M} to {end}"
     if hour is None:

@@ -2,10 +2,10 @@
 
 import typer
 
-from ops import backfill, capture, contacts, coverage, dead_letters, erase, plan, rebuild, status
+from ops import backfill, capture, contacts, coverage, dead_letters, erase, plan, rebuild, status, view
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add every command to a program that puts a FindDeployment into its context's `obj`."""
-    for part in (status, coverage, contacts, dead_letters, capture, backfill, rebuild, erase, plan):
+    for part in (status, coverage, contacts, dead_letters, capture, backfill, rebuild, erase, view, plan):
         part.register(app)

@@ -5,7 +5,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -43,26 +43,43 @@ INDEX_KEYS = frozenset(name for index in INDEXES for name in (index.partition_ke
 
 
 class Items(MutableMapping[Key, Item]):
-    """Items by key, and by partition."""
+    """Items by key, by partition, and by the value that the index `by_value` has them under."""
 
     def __init__(self) -> None:
         self._partitions: dict[str, dict[str, Item]] = {}
+        self._values: dict[str, dict[Key, Item]] = {}
 
     def partition(self, partition_key: str) -> Mapping[str, Item]:
         """Return a partition's items by sort key, in no order."""
         return self._partitions.get(partition_key, {})
 
+    def with_value(self, value_key: str) -> Iterable[Item]:
+        """Return the items of a value, in no order."""
+        return self._values.get(value_key, {}).values()
+
     def __getitem__(self, key: Key) -> Item:
         return self._partitions[key[0]][key[1]]
 
     def __setitem__(self, key: Key, item: Item) -> None:
-        self._partitions.setdefault(key[0], {})[key[1]] = item
+        partition = self._partitions.setdefault(key[0], {})
+        self._take_out(key, partition.get(key[1]))
+        partition[key[1]] = item
+        if "value_key" in item:
+            self._values.setdefault(item["value_key"]["S"], {})[key] = item
 
     def __delitem__(self, key: Key) -> None:
         partition = self._partitions[key[0]]
-        del partition[key[1]]
+        self._take_out(key, partition.pop(key[1]))
         if not partition:
             del self._partitions[key[0]]
+
+    def _take_out(self, key: Key, item: Item | None) -> None:
+        """Take an item out of the index."""
+        if item is not None and "value_key" in item:
+            value = item["value_key"]["S"]
+            del self._values[value][key]
+            if not self._values[value]:
+                del self._values[value]
 
     def __iter__(self) -> Iterator[Key]:
         return ((pk, sk) for pk, partition in self._partitions.items() for sk in partition)
@@ -92,7 +109,7 @@ class DynamoDB(Service):
         self._clock = clock
         self._keeps_calls = keeps_calls
         self.items: MutableMapping[Key, Item] = (items := Items())
-        self._partition = items.partition
+        self._partition, self._with_value = items.partition, items.with_value
         self.calls: list[tuple[str, Parameters]] = []
         """All calls with their parameters, if they are kept."""
         self.rows_a_page = 60
@@ -232,7 +249,7 @@ class DynamoDB(Service):
             raise NotImplementedError(parameters["KeyConditionExpression"])
         _require("ConsistentRead" not in parameters and parameters["Limit"] > 0, "Query")
         [wanted] = parameters["ExpressionAttributeValues"].values()
-        found = [item for item in self.items.values() if item.get("value_key") == wanted]
+        found = list(self._with_value(wanted["S"]))
         found.sort(key=lambda item: (item["value_at"]["S"], *_key(item)), reverse=True)
         keys = [{name: item[name] for name in ("pk", "sk", "value_key", "value_at")} for item in found]
         start = keys.index(parameters["ExclusiveStartKey"]) + 1 if "ExclusiveStartKey" in parameters else 0

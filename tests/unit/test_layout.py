@@ -130,7 +130,7 @@ def test_each_part_of_the_package_says_what_it_is_and_does_nothing_when_it_is_im
     assert isinstance(only.value, ast.Constant)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "ops").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "ops").rglob("*.py")), ids=lambda path: path.stem)
 def test_the_operator_s_commands_use_the_package_but_neither_handlers_nor_what_is_not_deployed(path: Path) -> None:
     names = set(imports(path.read_text()))
     roots = {name.split(".")[0] for name in names}

@@ -53,22 +53,32 @@ class DayFolders:
 
         With `since` only what was put from then on, by S3's clock.
         """
+        keys = list(self.find_keys(kind, date, since=since))
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(partial(self._copy, into), keys))
+
+    def find_keys(self, kind: str, date: str, *, since: datetime | None = None) -> Iterator[str]:
+        """Yield the keys of a day's objects, in order; with `since` of those that were put from then on."""
         with translated_errors("ListObjectsV2", {}):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket_name, Prefix=_prefix(kind, date)
             )
-            entries = [entry for page in pages for entry in page.get("Contents", [])]
-        keys = [entry["Key"] for entry in entries if since is None or entry["LastModified"] >= since]
-        with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(partial(self._copy, into), keys))
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    if since is None or entry["LastModified"] >= since:
+                        yield entry["Key"]
 
-    def _copy(self, into: Path, key: str) -> Path:
-        path = into / key.rpartition("/")[2]
+    def read_object(self, key: str) -> bytes:
+        """Return what an object holds."""
         with (
             translated_errors("GetObject", _REACTIONS),
             self._client.get_object(Bucket=self._bucket_name, Key=key)["Body"] as body,
         ):
-            path.write_bytes(body.read())
+            return body.read()
+
+    def _copy(self, into: Path, key: str) -> Path:
+        path = into / key.rpartition("/")[2]
+        path.write_bytes(self.read_object(key))
         return path
 
     def put(self, kind: str, date: str, file: Path) -> None:

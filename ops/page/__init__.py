@@ -1,0 +1,1 @@
+"""The page of `view`: what is captured, to look at in a browser on the same machine; it changes nothing."""
