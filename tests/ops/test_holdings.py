@@ -17,7 +17,7 @@ from ops.deployment import Deployment
 from ops.holdings import Holding, find_holdings
 from tests.unit.conftest import create_ledger
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)  # moto's backups are of the real time
+NOW = datetime.now(UTC) + timedelta(hours=1)  # moto's backups are of the real time, whenever a test runs
 NAMES = ("capture", "reconcile", "tables", "lookup")
 ALWAYS = ["copies that were made elsewhere", "Amazon Connect"]
 
