@@ -176,7 +176,8 @@ class Erasure:
         self._days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
         self._records = RecordsOfContacts(self._keys)
         self._read_until = (began_at or clock()) - _CLOCKS_DIFFER
-        self._versions_to_delete: set[Version] = set()
+        self._deleted: set[tuple[str, str]] = set()
+        """Versions that had something, by their keys and ids."""
         self.erased = Erased()
 
     def run(self) -> Erased:
@@ -256,7 +257,7 @@ class Erasure:
             # Nothing is left of an object of which nothing is shown any more.
             is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
             to_delete += of_key if is_gone else has_any
-        self._versions_to_delete.update(to_delete)
+        self._deleted |= {(version.key, version.version_id) for version in to_delete}
         self._lake.replace(rest)
         self._lake.delete(to_delete)
         self.erased.removed["versions of the lake's objects"] += len(to_delete)
@@ -299,10 +300,11 @@ class Erasure:
         found["items of the ledger"] = sum(not isinstance(items.get(key), Tombstone) for key in self._keys)
         if self._value is not None:
             found["entries of the index"] = self._count_in_index(self._value)
-            dates = list(_folders(self._deployment).find_dates(LAKE))
+            folders = _folders(self._deployment)
+            dates = sorted({*dates, *(date for kind in (LAKE, *_TABLES) for date in folders.find_dates(kind))})
         for number, date in enumerate(dates):
             self._on_progress("Searching lake and tables, days", number, len(dates))
-            found["records of the lake"] += self._count_in_lake(date)
+            found["versions of the lake's objects"] += self._count_in_lake(date)
             found["rows of the tables"] += self._count_in_tables(date)
         self._on_progress("Searching lake and tables, days", len(dates), len(dates))
         self._delete_letters(found)
@@ -325,19 +327,21 @@ class Erasure:
         """Count the versions that have something; those from before this began were read: a version never changes."""
         versions = self._lake.find(date)
         new = [version for version in versions if version.put_at >= self._read_until]
-        count = len(self._versions_to_delete.intersection(versions))
+        found = {version for version in versions if (version.key, version.version_id) in self._deleted}
         for search in (self._records.search, *([RecordsWithValue(self._value).search] if self._value else [])):
-            count += sum(bool(searched and searched.found) for searched in self._lake.search(new, search).values())
-        return count
+            found |= {version for version, has in self._lake.search(new, search).items() if has and has.found}
+        return len(found)
 
     def _count_in_tables(self, date: str) -> int:
-        """Count the rows that a day's tables have of the contacts, or with the value, and what is left beside them."""
-        folders = _folders(self._deployment)
-        count = sum(not version.is_latest for kind in _TABLES for version in self._lake.find(date, kind))
+        """Count the rows that all versions of a day's tables have of the contacts, or with the value."""
+        count = 0
         with TemporaryDirectory() as name:
+            file = Path(name) / "table.parquet"
             for kind in _TABLES:
-                for file in folders.read(kind, date, Path(name)):
-                    count += _count_in_table(file, self._keys, self._value if kind == REFERENCES else None)
+                for version in self._lake.find(date, kind):
+                    if not version.is_marker:
+                        file.write_bytes(self._lake.read(version))
+                        count += _count_in_table(file, self._keys, self._value if kind == REFERENCES else None)
         return count
 
     def _for_each(self, what: str, act: Callable[[T], U], items: Sequence[T]) -> list[U]:

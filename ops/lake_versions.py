@@ -143,13 +143,14 @@ class LakeVersions:
 
     def _search(self, version: Version, search: Callable[[bytes], Searched]) -> Searched | None:
         try:
-            return search(gzip.decompress(self._read(version)))
+            return search(gzip.decompress(self.read(version)))
         except PermanentError:  # deleted since it was listed
             return Searched()
         except (OSError, EOFError, zlib.error):
             return None
 
-    def _read(self, version: Version) -> bytes:
+    def read(self, version: Version) -> bytes:
+        """Return what a version holds; raises PermanentError if it is gone by now."""
         with (
             translated_errors("GetObject", _GONE),
             self._client.get_object(Bucket=self._bucket_name, Key=version.key, VersionId=version.version_id)[

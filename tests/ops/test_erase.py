@@ -311,7 +311,7 @@ def test_a_contact_that_gets_the_value_meanwhile_is_told(world: ErasureWorld) ->
     erased = world.erase(targets=targets, value=value)
     assert not erased.is_complete
     assert erased.found["entries of the index"] == 1
-    assert erased.found["records of the lake"] == 1
+    assert erased.found["versions of the lake's objects"] == 1
     world.while_asleep = lambda _: None
     targets = find_contacts_with(world.deployment, value)
     assert world.erase(targets=targets, value=value).is_complete
@@ -339,6 +339,40 @@ def test_tables_that_a_run_makes_meanwhile_of_what_it_read_before_are_made_anew(
     world.while_asleep = lambda slept: world.write_tables() if slept in {1, TIMEOUT} else None
     assert world.erase("a").is_complete
     assert SECRET not in world.everything()
+
+
+def test_versions_of_tables_that_runs_make_meanwhile_are_searched_and_not_taken_for_rests(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("b", OTHER)
+    world.write_tables()
+    writes: list[str] = []
+
+    def write_again(**_: object) -> None:
+        if world.marked() == [] and not writes:  # the erasure's tables are written: a live contact is appended
+            writes.append("again")
+            world.have("c", OTHER)
+            world.write_tables()
+
+    world.sqs.meta.events.register_first("before-call.sqs.GetQueueAttributes", write_again)
+    erased = world.erase("a")
+    assert writes
+    assert erased.is_complete
+    assert SECRET not in world.everything()
+
+
+def test_a_version_that_was_not_deleted_is_found(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    [key] = world.objects()
+
+    def keep(params: Json, **_: object) -> None:
+        params["Delete"]["Objects"] = [each for each in params["Delete"]["Objects"] if each["Key"] != key] or [
+            {"Key": "nothing", "VersionId": "null"}
+        ]
+
+    world.s3.meta.events.register("provide-client-params.s3.DeleteObjects", keep)
+    erased = world.erase("a")
+    assert not erased.is_complete
+    assert erased.found["versions of the lake's objects"] == 1
 
 
 def test_another_day_that_cannot_be_written_hinders_no_erasure(world: ErasureWorld) -> None:
