@@ -65,7 +65,7 @@ def deliver(system: System, event: Json, *, seconds: float) -> Delivery:
     elif after and before and after["checked_at"] != before["checked_at"]:
         text = f"read contact {contact_id} again at {after['checked_at']}: nothing new"
     elif drained:
-        text = "skipped: the contact was read after this event, or the event means no completion"
+        text = "skipped: the contact was read after this event, or erased, or the event means no completion"
     else:
         return Delivery(False, f"in the queue as {event_id} after {seconds:g} s: it failed and is tried again")
     return Delivery(True, text)

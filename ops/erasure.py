@@ -280,11 +280,9 @@ class Erasure:
 
     def _delete_letters(self, counts: Counter[str]) -> None:
         ids = frozenset(key.contact_id for key in self._keys)
-        deleted = delete_letters(
-            self._deployment,
-            lambda letter: letter.is_about(ids),
-            on_progress=lambda done, of: self._on_progress("Dead letters", done, of),
-        )
+        self._on_progress("Dead letters", 0, 1)
+        deleted = delete_letters(self._deployment, lambda letter: letter.is_about(ids))
+        self._on_progress("Dead letters", 1, 1)
         counts["dead letters"] = deleted.deleted
         self.erased.found["dead letters that cannot be read or deleted"] = deleted.unread + sum(
             deleted.refused.values()
