@@ -240,6 +240,15 @@ def test_a_contact_of_another_instance_with_the_same_id_stays(world: ErasureWorl
     assert world.objects() == {key: [other]}
 
 
+@pytest.mark.parametrize("contact_id", ['quo"ted', "back\\slash", "lettér", "a#b/c"])
+def test_an_id_that_json_or_a_key_writes_otherwise_is_found_everywhere(world: ErasureWorld, contact_id: str) -> None:
+    world.have(contact_id, EMAIL)
+    world.write_tables()
+    world.bury(json.dumps({"detail": {"contactId": contact_id, "note": SECRET}}))
+    assert world.erase(contact_id).is_complete
+    assert SECRET not in world.everything()
+
+
 def test_a_contact_whose_completion_is_not_known_is_erased_from_the_ledger(world: ErasureWorld) -> None:
     world.have("a", EMAIL, at=None)
     erased = world.erase("a")
