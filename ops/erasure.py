@@ -272,10 +272,12 @@ class Erasure:
             sleep=self._sleep,
         )
         for date in dates:
-            for kind in _TABLES:
-                earlier = [version for version in self._lake.find(date, kind) if not version.is_latest]
-                self._lake.delete(earlier)
-                self.erased.removed["versions of tables"] += len(earlier)
+            earlier = self._find_earlier_tables(date)
+            self._lake.delete(earlier)
+            self.erased.removed["versions of tables"] += len(earlier)
+
+    def _find_earlier_tables(self, date: str) -> list[Version]:
+        return [version for kind in _TABLES for version in self._lake.find(date, kind) if not version.is_latest]
 
     def _delete_letters(self, counts: Counter[str]) -> None:
         ids = frozenset(key.contact_id for key in self._keys)
@@ -297,14 +299,17 @@ class Erasure:
         found["rows of the ledger"] = sum(len(each.sort_keys) for each in rows)
         items = self._ledger.find_items(self._keys)
         found["items of the ledger"] = sum(not isinstance(items.get(key), Tombstone) for key in self._keys)
+        days = dates
         if self._value is not None:
             found["entries of the index"] = self._count_in_index(self._value)
-            dates = list(_folders(self._deployment).find_dates(LAKE))
-        for number, date in enumerate(dates):
-            self._on_progress("Searching lake and tables, days", number, len(dates))
+            days = sorted({*dates, *_folders(self._deployment).find_dates(LAKE)})
+        for number, date in enumerate(days):
+            self._on_progress("Searching lake and tables, days", number, len(days))
             found["records of the lake"] += self._count_in_lake(date)
             found["rows of the tables"] += self._count_in_tables(date)
-        self._on_progress("Searching lake and tables, days", len(dates), len(dates))
+        self._on_progress("Searching lake and tables, days", len(days), len(days))
+        # Of other days the earlier versions are none of this: a day's tables have what its lake has.
+        found["earlier versions of tables"] = sum(len(self._find_earlier_tables(date)) for date in dates)
         self._delete_letters(found)
 
     def _find_chain(self) -> None:
@@ -331,9 +336,9 @@ class Erasure:
         return count
 
     def _count_in_tables(self, date: str) -> int:
-        """Count the rows that a day's tables have of the contacts, or with the value, and what is left beside them."""
+        """Count the rows that a day's tables have of the contacts, or with the value."""
         folders = _folders(self._deployment)
-        count = sum(not version.is_latest for kind in _TABLES for version in self._lake.find(date, kind))
+        count = 0
         with TemporaryDirectory() as name:
             for kind in _TABLES:
                 for file in folders.read(kind, date, Path(name)):

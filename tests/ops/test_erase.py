@@ -312,6 +312,20 @@ def test_who_has_a_value_or_had_it_before_is_erased_and_who_has_it_as_another_ty
     assert found
 
 
+def test_by_value_the_earlier_tables_of_other_days_are_left_and_are_nothing_that_is_left(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("b", OTHER, at=DAY + timedelta(days=1))
+    world.write_tables()
+    for date in (DATE, "2026-10-02"):
+        world.ledger.mark_day(date)
+    world.write_tables()
+    value = read_value("EMAIL", SECRET)
+    erased = world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    assert erased.is_complete, erased.found
+    listed = world.s3.list_object_versions(Bucket="lake", Prefix="contacts/")["Versions"]
+    assert {each["Key"].split("/")[1] for each in listed if not each["IsLatest"]} == {"completed_date=2026-10-02"}
+
+
 def test_a_contact_that_gets_the_value_meanwhile_is_told(world: ErasureWorld) -> None:
     world.have("a", EMAIL)
     value = read_value("EMAIL", SECRET)
