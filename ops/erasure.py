@@ -13,7 +13,7 @@ days had the contacts.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ from ops.activity import read_settings
 from ops.dead_letters import delete_letters
 from ops.deployment import Deployment
 from ops.errors import OpsError
-from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Value, Version
+from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Searched, Value, Version
 from ops.lease import TablesLease
 from ops.rebuild import write_tables
 from ops.rights import check_rights
@@ -46,6 +46,7 @@ U = TypeVar("U")
 _WORKERS = 8
 _SPARE = timedelta(seconds=5)  # a function's end may come a moment after its timeout
 _CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
+_AT_ONCE = 500  # objects of a day, before the lease is lengthened
 _INDEX_PAGE = 1000
 _INDEX_LOOKS = 10  # a second apart: the index is a moment behind
 _TABLES = (CONTACTS, REFERENCES)
@@ -234,35 +235,35 @@ class Erasure:
             is_clean = False
             while not is_clean:
                 with lease.take():
-                    self._clean_day(date)
-                    # Who had the lease after it ended may have put back what it had read before: look again.
-                    is_clean = lease.lengthen()
+                    is_clean = self._clean_day(date, lease)
         self._on_progress("Lake, days", len(dates), len(dates))
 
-    def _clean_day(self, date: str) -> None:
-        """Take the contacts out of all versions of a day's objects, and have the day's tables made anew."""
+    def _clean_day(self, date: str, lease: TablesLease) -> bool:
+        """Take the contacts out of all versions of a day's objects, and have the day's tables made anew.
+
+        Return whether the lease was held all the while. Who had it in between may have changed what was read here, or
+        may put back what it had read before: then it is all to be done again.
+        """
         versions = self._lake.find(date)
-        searched = self._lake.search(versions, self._records.search)
-        rest: dict[str, bytes] = {}
-        to_delete: list[Version] = []
-        for of_key in _group_by_key(versions):
-            has_any = [version for version in of_key if (has := searched.get(version)) and has.found]
-            if not has_any:
-                continue
-            latest = next((version for version in has_any if version.is_latest), None)
-            if latest is not None and (has := searched[latest]):
-                self.erased.removed["records of the lake"] += sum(has.found.values())
-                rest |= {latest.key: has.rest} if has.rest else {}
-            # Nothing is left of an object of which nothing is shown any more.
-            is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
-            to_delete += of_key if is_gone else has_any
+        searched: dict[Version, Searched | None] = {}
+        for start in range(0, len(versions), _AT_ONCE):
+            searched |= self._lake.search(versions[start : start + _AT_ONCE], self._records.search)
+            if not lease.lengthen():
+                return False
+        rest, to_delete, records = _plan_rewrite(versions, searched)
         self._versions_to_delete.update(to_delete)
-        self._lake.replace(rest)
+        names = list(rest)
+        for start in range(0, len(names), _AT_ONCE):
+            self._lake.replace({name: rest[name] for name in names[start : start + _AT_ONCE]})
+            if not lease.lengthen():
+                return False
         self._lake.delete(to_delete)
+        self._days.mark_anew(date, now=self._clock())
+        self.erased.removed["records of the lake"] += records
         self.erased.removed["versions of the lake's objects"] += len(to_delete)
         self.erased.unreadable |= {version.key for version, has in searched.items() if has is None}
         self.erased.chain |= {leg for has in searched.values() if has for leg in has.legs}
-        self._days.mark_anew(date, now=self._clock())
+        return lease.lengthen()
 
     def _write_tables(self, dates: Sequence[str]) -> None:
         write_tables(
@@ -387,6 +388,27 @@ def _date_of(item: FoundItem | None) -> str | None:
     if isinstance(item, ContactItem) and item.contact.completed_at is not None:
         return format_time(item.contact.completed_at)[:10]
     return None
+
+
+def _plan_rewrite(
+    versions: Sequence[Version], searched: Mapping[Version, Searched | None]
+) -> tuple[dict[str, bytes], list[Version], int]:
+    """Return what is left of objects by their keys, the versions to delete, and how many records the latest have."""
+    rest: dict[str, bytes] = {}
+    to_delete: list[Version] = []
+    records = 0
+    for of_key in _group_by_key(versions):
+        has_any = [version for version in of_key if (has := searched.get(version)) and has.found]
+        if not has_any:
+            continue
+        latest = next((version for version in has_any if version.is_latest), None)
+        if latest is not None and (has := searched[latest]):
+            records += sum(has.found.values())
+            rest |= {latest.key: has.rest} if has.rest else {}
+        # Nothing is left of an object of which nothing is shown any more.
+        is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
+        to_delete += of_key if is_gone else has_any
+    return rest, to_delete, records
 
 
 def _group_by_key(versions: Collection[Version]) -> Iterable[Sequence[Version]]:

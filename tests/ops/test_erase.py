@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
+from contact_references.aws.days import Days
 from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
@@ -23,6 +24,7 @@ from ops.deployment import Deployment
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
+from ops.lake_versions import LakeVersions
 from tests.ops.test_rebuild import DAY, TablesFunction, World, append, pk_of
 from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID
 
@@ -362,6 +364,39 @@ def test_tables_that_a_run_makes_meanwhile_of_what_it_read_before_are_made_anew(
     world.while_asleep = lambda slept: world.write_tables() if slept in {1, TIMEOUT} else None
     assert world.erase("a").is_complete
     assert SECRET not in world.everything()
+
+
+def test_a_day_that_takes_longer_than_the_lease_is_cleaned_while_nobody_else_has_it(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "_AT_ONCE", 1)
+    for number in range(4):
+        world.lake.append(DATE, [world.commit("a", EMAIL, number=number + 1), world.commit("b", OTHER, number=9)])
+        world.delete_rows("b", item_too=True)
+    world.ledger.mark_day(DATE)
+    others = Days(world.dynamodb, "ledger")
+    calls = 0
+
+    def slowly(act: Callable[..., Any]) -> Callable[..., Any]:
+        def act_slowly(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            assert calls < 50, "it goes on for ever"
+            if isinstance(erasing.erased.removed.get("versions of tables"), int):
+                return act(*arguments)
+            world.slept += 10 * 60
+            assert others.take_lease("run", now=world.clock(), until=world.clock() + timedelta(hours=1)) is None
+            return act(*arguments)
+
+        return act_slowly
+
+    targets = find_contacts(world.deployment, ["a"])
+    for name in ("search", "replace"):
+        monkeypatch.setattr(LakeVersions, name, slowly(getattr(LakeVersions, name)))
+    world.slept = 0
+    erasing = Erasure(world.deployment, targets, clock=world.clock, sleep=world.sleep)
+    assert erasing.run().is_complete
+    assert world.slept > 8 * 10 * 60
 
 
 def test_another_day_that_cannot_be_written_hinders_no_erasure(world: ErasureWorld) -> None:
