@@ -57,11 +57,16 @@ OnProgress = Callable[[str, int, int], object]
 
 @dataclass(frozen=True)
 class Target:
-    """A contact to erase: the day that lake and tables have it at, if they do, and what the ledger has."""
+    """A contact to erase: the day that lake and tables have it at, if they do, and what the ledger has.
+
+    `other_dates` are further days at which the lake was seen to have it: a contact that was lost from the ledger, and
+    captured again, may have come to another day.
+    """
 
     key: ContactKey
     completed_date: str | None
     item: FoundItem | None
+    other_dates: frozenset[str] = frozenset()
 
     @property
     def reference_count(self) -> int:
@@ -74,8 +79,9 @@ class Erased:
     """What an erasure did, and what it found when it searched every store at its end.
 
     `removed` counts by what was removed, `found` by where something still is. `unreadable` are objects of the lake that
-    are no gzip, so that nobody can tell what they have; `chain` contacts that continue an erased one, or are continued
-    by it, and were not erased with it: as far as the ledger and those days of the lake tell.
+    are no gzip, so that nobody can tell what they have: of those days, or of all where a value was sought. `chain` are
+    contacts that continue an erased one, or are continued by it, and were not erased with it: as far as the ledger and
+    those days of the lake tell.
     """
 
     tombstones: list[Tombstone] = field(default_factory=list)
@@ -127,31 +133,48 @@ def read_value(reference_type: str, value: str) -> Value:
 
 
 def find_contacts_with(
-    deployment: Deployment, value: Value, *, on_progress: OnProgress = lambda *_: None
+    deployment: Deployment,
+    value: Value,
+    *,
+    on_progress: OnProgress = lambda *_: None,
+    on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> list[Target]:
     """Return the contacts that have a value, and those that had it before, by any capture that the lake has.
 
-    The index says the first; for the others all of the lake is read. Raises OpsError if it is nobody's, or a
-    CaptureError.
+    The index says the first; for the others all of the lake is read: `on_unreadable` is told the objects that nobody
+    can read. Raises OpsError if it is nobody's, or a CaptureError.
     """
-    dates: dict[ContactKey, str | None] = dict.fromkeys(_find_in_index(_ledger(deployment), value))
+    dates: dict[ContactKey, set[str]] = {key: set() for key in _find_in_index(_ledger(deployment), value)}
     lake = _lake_versions(deployment)
     days = list(_folders(deployment).find_dates(LAKE))
+    unreadable: set[str] = set()
     for number, date in enumerate(days):
         on_progress("Searching the lake, days", number, len(days))
-        for searched in lake.search(lake.find(date), RecordsWithValue(value).search).values():
-            dates |= {key: date for key in (searched.found if searched else ()) if key}
+        for version, searched in lake.search(lake.find(date), RecordsWithValue(value).search).items():
+            if searched is None:
+                unreadable.add(version.key)
+                on_unreadable(version.key)
+                continue
+            for key in filter(None, searched.found):
+                dates.setdefault(key, set()).add(date)
     on_progress("Searching the lake, days", len(days), len(days))
     if not dates:
-        raise OpsError("no contact has this value, or had it before. Nothing was changed")
+        blind = (
+            f"; but {len(unreadable):,} of the lake's objects cannot be read: {min(unreadable)}" if unreadable else ""
+        )
+        raise OpsError(f"no contact has this value, or had it before{blind}. Nothing was changed")
     items = _ledger(deployment).find_items(dates)
-    return [Target(key, date or _date_of(items.get(key)), items.get(key)) for key, date in dates.items()]
+    return [
+        Target(key, _date_of(items.get(key)) or max(seen, default=None), items.get(key), frozenset(seen))
+        for key, seen in dates.items()
+    ]
 
 
 class Erasure:
     """Erases contacts from a deployment.
 
-    `value` is what they were found by, if they were: by a search that `began_at` a moment.
+    `value` is what they were found by, if they were: by a search that `began_at` a moment, and could not read objects
+    of the lake that are `unreadable`.
     """
 
     def __init__(
@@ -161,6 +184,7 @@ class Erasure:
         *,
         value: Value | None = None,
         began_at: datetime | None = None,
+        unreadable: Iterable[str] = (),
         on_progress: OnProgress = lambda *_: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], object] = time.sleep,
@@ -178,7 +202,7 @@ class Erasure:
         self._records = RecordsOfContacts(self._keys)
         self._read_until = (began_at or clock()) - _CLOCKS_DIFFER
         self._versions_to_delete: set[Version] = set()
-        self.erased = Erased()
+        self.erased = Erased(unreadable=set(unreadable))
 
     def run(self) -> Erased:
         """Erase, and search every store.
@@ -191,13 +215,19 @@ class Erasure:
         self._put_tombstones()
         self._wait_for_captures()
         self._delete_rows()
-        dates = sorted({each.completed_date for each in self.erased.tombstones if each.completed_date})
+        dates = self._find_dates()
         self._clean_lake(dates)
         self._write_tables(dates)
         self._delete_letters(self.erased.removed)
         self._search_everything(dates)
         self._find_chain()
         return self.erased
+
+    def _find_dates(self) -> list[str]:
+        """Return the days that may have something of the contacts."""
+        noted = {tombstone.completed_date for tombstone in self.erased.tombstones}
+        noted |= {target.completed_date for target in self._targets}
+        return sorted({date for date in noted if date}.union(*(target.other_dates for target in self._targets)))
 
     # Steps ---------------------------------------------------------------------------------------------------------
 
@@ -333,7 +363,9 @@ class Erasure:
         new = [version for version in versions if version.put_at >= self._read_until]
         count = len(self._versions_to_delete.intersection(versions))
         for search in (self._records.search, *([RecordsWithValue(self._value).search] if self._value else [])):
-            count += sum(bool(searched and searched.found) for searched in self._lake.search(new, search).values())
+            searched = self._lake.search(new, search)
+            count += sum(bool(has and has.found) for has in searched.values())
+            self.erased.unreadable |= {version.key for version, has in searched.items() if has is None}
         return count
 
     def _count_in_tables(self, date: str) -> int:

@@ -314,6 +314,44 @@ def test_who_has_a_value_or_had_it_before_is_erased_and_who_has_it_as_another_ty
     assert found
 
 
+def test_an_object_of_any_day_that_nobody_can_read_may_have_the_value(world: ErasureWorld, run: Run) -> None:
+    key = "captures/completed_date=2026-10-05/broken.jsonl.gz"
+    world.s3.put_object(Bucket="lake", Key=key, Body=b"no gzip")
+    nobody = run("--value", "EMAIL", SECRET)
+    assert "but 1 of the lake's objects cannot be read" in str(nobody.exception)
+    world.have("a", EMAIL)
+    result = run("--value", "EMAIL", SECRET, "--yes", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["unreadable_objects"] == [key]
+    assert SECRET not in world.everything()
+
+
+def test_an_object_that_comes_meanwhile_and_that_nobody_can_read_is_told(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    key = f"captures/completed_date={DATE}/broken.jsonl.gz"
+    invoke = world.function.invoke
+
+    def put(**of: Any) -> Json:
+        if of.get("InvocationType") != "DryRun":
+            world.s3.put_object(Bucket="lake", Key=key, Body=b"no gzip")
+        answer: Json = invoke(**of)
+        return answer
+
+    world.function.invoke = put
+    erased = world.erase("a")
+    assert (erased.is_complete, erased.unreadable) == (False, {key})
+
+
+def test_a_contact_that_the_lake_has_at_two_days_goes_from_both(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.delete_rows("a", item_too=True)
+    world.have("a", EMAIL, at=DAY + timedelta(days=1), number=2)
+    value = read_value("EMAIL", SECRET)
+    erased = world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    assert erased.is_complete, erased.found
+    assert SECRET not in world.everything()
+
+
 def test_by_value_the_earlier_tables_of_other_days_are_left_and_are_nothing_that_is_left(world: ErasureWorld) -> None:
     world.have("a", EMAIL)
     world.have("b", OTHER, at=DAY + timedelta(days=1))
