@@ -51,15 +51,18 @@ def erase(
     deployment = deployment_of(context)
     sought = read_value(*value) if value else None
     began_at = datetime.now(UTC)
+    unreadable: set[str] = set()
     with make_progress(make_console(stderr=True)) as progress:
         show = _Steps(progress)
         targets = (
-            find_contacts_with(deployment, sought, on_progress=show)
+            find_contacts_with(deployment, sought, on_progress=show, on_unreadable=unreadable.add)
             if sought
             else find_contacts(deployment, contacts or [], instance=instance)
         )
         if is_wanted:
-            erasure = Erasure(deployment, targets, value=sought, began_at=began_at, on_progress=show)
+            erasure = Erasure(
+                deployment, targets, value=sought, began_at=began_at, unreadable=unreadable, on_progress=show
+            )
             erased = erasure.run()
     if not is_wanted:
         _tell_plan(deployment, targets, as_json=as_json)
@@ -139,7 +142,9 @@ def _tell(console: Console, erased: Erased, holdings: list[Holding]) -> None:
             if count:
                 console.print(f"  {count:,} {what}")
         for key in sorted(erased.unreadable):
-            console.print(f"  {key} is no gzip file: look at it, and delete it if it is of no use", markup=False)
+            console.print(
+                f"  {key} is no gzip file: look at it, and delete all its versions if it is of no use", markup=False
+            )
     if erased.chain:
         console.print("\n[yellow]Of the same chains, and not erased:[/yellow]")
         for contact in _sorted(erased.chain):

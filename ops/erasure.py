@@ -13,7 +13,7 @@ days had the contacts.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ from ops.activity import read_settings
 from ops.dead_letters import delete_letters
 from ops.deployment import Deployment
 from ops.errors import OpsError
-from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Value, Version
+from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Searched, Value, Version
 from ops.lease import TablesLease
 from ops.rebuild import write_tables
 from ops.rights import check_rights
@@ -46,6 +46,7 @@ U = TypeVar("U")
 _WORKERS = 8
 _SPARE = timedelta(seconds=5)  # a function's end may come a moment after its timeout
 _CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
+_AT_ONCE = 500  # objects of a day, before the lease is lengthened
 _INDEX_PAGE = 1000
 _INDEX_LOOKS = 10  # a second apart: the index is a moment behind
 _TABLES = (CONTACTS, REFERENCES)
@@ -56,11 +57,16 @@ OnProgress = Callable[[str, int, int], object]
 
 @dataclass(frozen=True)
 class Target:
-    """A contact to erase: the day that lake and tables have it at, if they do, and what the ledger has."""
+    """A contact to erase: the day that lake and tables have it at, if they do, and what the ledger has.
+
+    `other_dates` are further days at which the lake was seen to have it: a contact that was lost from the ledger, and
+    captured again, may have come to another day.
+    """
 
     key: ContactKey
     completed_date: str | None
     item: FoundItem | None
+    other_dates: frozenset[str] = frozenset()
 
     @property
     def reference_count(self) -> int:
@@ -73,8 +79,9 @@ class Erased:
     """What an erasure did, and what it found when it searched every store at its end.
 
     `removed` counts by what was removed, `found` by where something still is. `unreadable` are objects of the lake that
-    are no gzip, so that nobody can tell what they have; `chain` contacts that continue an erased one, or are continued
-    by it, and were not erased with it: as far as the ledger and those days of the lake tell.
+    are no gzip, so that nobody can tell what they have: of those days, or of all where a value was sought. `chain` are
+    contacts that continue an erased one, or are continued by it, and were not erased with it: as far as the ledger and
+    those days of the lake tell.
     """
 
     tombstones: list[Tombstone] = field(default_factory=list)
@@ -126,31 +133,48 @@ def read_value(reference_type: str, value: str) -> Value:
 
 
 def find_contacts_with(
-    deployment: Deployment, value: Value, *, on_progress: OnProgress = lambda *_: None
+    deployment: Deployment,
+    value: Value,
+    *,
+    on_progress: OnProgress = lambda *_: None,
+    on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> list[Target]:
     """Return the contacts that have a value, and those that had it before, by any capture that the lake has.
 
-    The index says the first; for the others all of the lake is read. Raises OpsError if it is nobody's, or a
-    CaptureError.
+    The index says the first; for the others all of the lake is read: `on_unreadable` is told the objects that nobody
+    can read. Raises OpsError if it is nobody's, or a CaptureError.
     """
-    dates: dict[ContactKey, str | None] = dict.fromkeys(_find_in_index(_ledger(deployment), value))
+    dates: dict[ContactKey, set[str]] = {key: set() for key in _find_in_index(_ledger(deployment), value)}
     lake = _lake_versions(deployment)
     days = list(_folders(deployment).find_dates(LAKE))
+    unreadable: set[str] = set()
     for number, date in enumerate(days):
         on_progress("Searching the lake, days", number, len(days))
-        for searched in lake.search(lake.find(date), RecordsWithValue(value).search).values():
-            dates |= {key: date for key in (searched.found if searched else ()) if key}
+        for version, searched in lake.search(lake.find(date), RecordsWithValue(value).search).items():
+            if searched is None:
+                unreadable.add(version.key)
+                on_unreadable(version.key)
+                continue
+            for key in filter(None, searched.found):
+                dates.setdefault(key, set()).add(date)
     on_progress("Searching the lake, days", len(days), len(days))
     if not dates:
-        raise OpsError("no contact has this value, or had it before. Nothing was changed")
+        blind = (
+            f"; but {len(unreadable):,} of the lake's objects cannot be read: {min(unreadable)}" if unreadable else ""
+        )
+        raise OpsError(f"no contact has this value, or had it before{blind}. Nothing was changed")
     items = _ledger(deployment).find_items(dates)
-    return [Target(key, date or _date_of(items.get(key)), items.get(key)) for key, date in dates.items()]
+    return [
+        Target(key, _date_of(items.get(key)) or max(seen, default=None), items.get(key), frozenset(seen))
+        for key, seen in dates.items()
+    ]
 
 
 class Erasure:
     """Erases contacts from a deployment.
 
-    `value` is what they were found by, if they were: by a search that `began_at` a moment.
+    `value` is what they were found by, if they were: by a search that `began_at` a moment, and could not read objects
+    of the lake that are `unreadable`.
     """
 
     def __init__(
@@ -160,6 +184,7 @@ class Erasure:
         *,
         value: Value | None = None,
         began_at: datetime | None = None,
+        unreadable: Iterable[str] = (),
         on_progress: OnProgress = lambda *_: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], object] = time.sleep,
@@ -178,7 +203,7 @@ class Erasure:
         self._read_until = (began_at or clock()) - _CLOCKS_DIFFER
         self._deleted: set[tuple[str, str]] = set()
         """Versions that had something, by their keys and ids."""
-        self.erased = Erased()
+        self.erased = Erased(unreadable=set(unreadable))
 
     def run(self) -> Erased:
         """Erase, and search every store.
@@ -191,13 +216,19 @@ class Erasure:
         self._put_tombstones()
         self._wait_for_captures()
         self._delete_rows()
-        dates = sorted({each.completed_date for each in self.erased.tombstones if each.completed_date})
+        dates = self._find_dates()
         self._clean_lake(dates)
         self._write_tables(dates)
         self._delete_letters(self.erased.removed)
         self._search_everything(dates)
         self._find_chain()
         return self.erased
+
+    def _find_dates(self) -> list[str]:
+        """Return the days that may have something of the contacts."""
+        noted = {tombstone.completed_date for tombstone in self.erased.tombstones}
+        noted |= {target.completed_date for target in self._targets}
+        return sorted({date for date in noted if date}.union(*(target.other_dates for target in self._targets)))
 
     # Steps ---------------------------------------------------------------------------------------------------------
 
@@ -235,35 +266,35 @@ class Erasure:
             is_clean = False
             while not is_clean:
                 with lease.take():
-                    self._clean_day(date)
-                    # Who had the lease after it ended may have put back what it had read before: look again.
-                    is_clean = lease.lengthen()
+                    is_clean = self._clean_day(date, lease)
         self._on_progress("Lake, days", len(dates), len(dates))
 
-    def _clean_day(self, date: str) -> None:
-        """Take the contacts out of all versions of a day's objects, and have the day's tables made anew."""
+    def _clean_day(self, date: str, lease: TablesLease) -> bool:
+        """Take the contacts out of all versions of a day's objects, and have the day's tables made anew.
+
+        Return whether the lease was held all the while. Who had it in between may have changed what was read here, or
+        may put back what it had read before: then it is all to be done again.
+        """
         versions = self._lake.find(date)
-        searched = self._lake.search(versions, self._records.search)
-        rest: dict[str, bytes] = {}
-        to_delete: list[Version] = []
-        for of_key in _group_by_key(versions):
-            has_any = [version for version in of_key if (has := searched.get(version)) and has.found]
-            if not has_any:
-                continue
-            latest = next((version for version in has_any if version.is_latest), None)
-            if latest is not None and (has := searched[latest]):
-                self.erased.removed["records of the lake"] += sum(has.found.values())
-                rest |= {latest.key: has.rest} if has.rest else {}
-            # Nothing is left of an object of which nothing is shown any more.
-            is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
-            to_delete += of_key if is_gone else has_any
+        searched: dict[Version, Searched | None] = {}
+        for start in range(0, len(versions), _AT_ONCE):
+            searched |= self._lake.search(versions[start : start + _AT_ONCE], self._records.search)
+            if not lease.lengthen():
+                return False
+        rest, to_delete, records = _plan_rewrite(versions, searched)
         self._deleted |= {(version.key, version.version_id) for version in to_delete}
-        self._lake.replace(rest)
+        names = list(rest)
+        for start in range(0, len(names), _AT_ONCE):
+            self._lake.replace({name: rest[name] for name in names[start : start + _AT_ONCE]})
+            if not lease.lengthen():
+                return False
         self._lake.delete(to_delete)
+        self._days.mark_anew(date, now=self._clock())
+        self.erased.removed["records of the lake"] += records
         self.erased.removed["versions of the lake's objects"] += len(to_delete)
         self.erased.unreadable |= {version.key for version, has in searched.items() if has is None}
         self.erased.chain |= {leg for has in searched.values() if has for leg in has.legs}
-        self._days.mark_anew(date, now=self._clock())
+        return lease.lengthen()
 
     def _write_tables(self, dates: Sequence[str]) -> None:
         write_tables(
@@ -273,10 +304,9 @@ class Erasure:
             sleep=self._sleep,
         )
         for date in dates:
-            for kind in _TABLES:
-                earlier = [version for version in self._lake.find(date, kind) if not version.is_latest]
-                self._lake.delete(earlier)
-                self.erased.removed["versions of tables"] += len(earlier)
+            earlier = [each for kind in _TABLES for each in self._lake.find(date, kind) if not each.is_latest]
+            self._lake.delete(earlier)
+            self.erased.removed["versions of tables"] += len(earlier)
 
     def _delete_letters(self, counts: Counter[str]) -> None:
         ids = frozenset(key.contact_id for key in self._keys)
@@ -296,15 +326,16 @@ class Erasure:
         found["rows of the ledger"] = sum(len(each.sort_keys) for each in rows)
         items = self._ledger.find_items(self._keys)
         found["items of the ledger"] = sum(not isinstance(items.get(key), Tombstone) for key in self._keys)
+        days = dates
         if self._value is not None:
             found["entries of the index"] = self._count_in_index(self._value)
             folders = _folders(self._deployment)
-            dates = sorted({*dates, *(date for kind in (LAKE, *_TABLES) for date in folders.find_dates(kind))})
-        for number, date in enumerate(dates):
-            self._on_progress("Searching lake and tables, days", number, len(dates))
+            days = sorted({*dates, *(date for kind in (LAKE, *_TABLES) for date in folders.find_dates(kind))})
+        for number, date in enumerate(days):
+            self._on_progress("Searching lake and tables, days", number, len(days))
             found["versions of the lake's objects"] += self._count_in_lake(date)
             found["rows of the tables"] += self._count_in_tables(date)
-        self._on_progress("Searching lake and tables, days", len(dates), len(dates))
+        self._on_progress("Searching lake and tables, days", len(days), len(days))
         self._delete_letters(found)
 
     def _find_chain(self) -> None:
@@ -327,7 +358,9 @@ class Erasure:
         new = [version for version in versions if version.put_at >= self._read_until]
         found = {version for version in versions if (version.key, version.version_id) in self._deleted}
         for search in (self._records.search, *([RecordsWithValue(self._value).search] if self._value else [])):
-            found |= {version for version, has in self._lake.search(new, search).items() if has and has.found}
+            searched = self._lake.search(new, search)
+            found |= {version for version, has in searched.items() if has and has.found}
+            self.erased.unreadable |= {version.key for version, has in searched.items() if has is None}
         return len(found)
 
     def _count_in_tables(self, date: str) -> int:
@@ -384,6 +417,27 @@ def _date_of(item: FoundItem | None) -> str | None:
     if isinstance(item, ContactItem) and item.contact.completed_at is not None:
         return format_time(item.contact.completed_at)[:10]
     return None
+
+
+def _plan_rewrite(
+    versions: Sequence[Version], searched: Mapping[Version, Searched | None]
+) -> tuple[dict[str, bytes], list[Version], int]:
+    """Return what is left of objects by their keys, the versions to delete, and how many records the latest have."""
+    rest: dict[str, bytes] = {}
+    to_delete: list[Version] = []
+    records = 0
+    for of_key in _group_by_key(versions):
+        has_any = [version for version in of_key if (has := searched.get(version)) and has.found]
+        if not has_any:
+            continue
+        latest = next((version for version in has_any if version.is_latest), None)
+        if latest is not None and (has := searched[latest]):
+            records += sum(has.found.values())
+            rest |= {latest.key: has.rest} if has.rest else {}
+        # Nothing is left of an object of which nothing is shown any more.
+        is_gone = latest.key not in rest if latest else all(v.is_marker or v in has_any for v in of_key)
+        to_delete += of_key if is_gone else has_any
+    return rest, to_delete, records
 
 
 def _group_by_key(versions: Collection[Version]) -> Iterable[Sequence[Version]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 READERS = 10  # as many as a client has connections
 _MOST_DELETES = 1000
 _GONE: Mapping[str, type[CaptureError]] = {"NoSuchKey": PermanentError, "NoSuchVersion": PermanentError}
-_CONTACT_IDS = re.compile(rb'contact_id"\s*:\s*"([^"]*)"')  # initial_contact_id too
+_CONTACT_IDS = re.compile(rb'contact_id"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')  # initial_contact_id too
 
 
 class Version(NamedTuple):
@@ -60,7 +60,8 @@ class RecordsOfContacts:
 
     def __init__(self, keys: Sequence[ContactKey]) -> None:
         self._keys = frozenset(keys)
-        self._ids = frozenset(key.contact_id.encode() for key in keys)
+        # As JSON has them: with a backslash before a quotation mark, or another one.
+        self._ids = frozenset(json.dumps(key.contact_id, ensure_ascii=False)[1:-1].encode() for key in keys)
 
     def search(self, content: bytes) -> Searched:
         """Return what JSON Lines have; lines that are not looked for are not even parsed, where none is."""

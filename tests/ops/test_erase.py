@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
+from contact_references.aws.days import Days
 from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
@@ -23,6 +24,7 @@ from ops.deployment import Deployment
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
+from ops.lake_versions import LakeVersions
 from tests.ops.test_rebuild import DAY, TablesFunction, World, append, pk_of
 from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID
 
@@ -240,6 +242,15 @@ def test_a_contact_of_another_instance_with_the_same_id_stays(world: ErasureWorl
     assert world.objects() == {key: [other]}
 
 
+@pytest.mark.parametrize("contact_id", ['quo"ted', "back\\slash", "lettér", "a#b/c"])
+def test_an_id_that_json_or_a_key_writes_otherwise_is_found_everywhere(world: ErasureWorld, contact_id: str) -> None:
+    world.have(contact_id, EMAIL)
+    world.write_tables()
+    world.bury(json.dumps({"detail": {"contactId": contact_id, "note": SECRET}}))
+    assert world.erase(contact_id).is_complete
+    assert SECRET not in world.everything()
+
+
 def test_a_contact_whose_completion_is_not_known_is_erased_from_the_ledger(world: ErasureWorld) -> None:
     world.have("a", EMAIL, at=None)
     erased = world.erase("a")
@@ -301,6 +312,58 @@ def test_who_has_a_value_or_had_it_before_is_erased_and_who_has_it_as_another_ty
     found = [line for line in world.everything().splitlines() if SECRET in line]
     assert all("as text" in line for line in found)
     assert found
+
+
+def test_an_object_of_any_day_that_nobody_can_read_may_have_the_value(world: ErasureWorld, run: Run) -> None:
+    key = "captures/completed_date=2026-10-05/broken.jsonl.gz"
+    world.s3.put_object(Bucket="lake", Key=key, Body=b"no gzip")
+    nobody = run("--value", "EMAIL", SECRET)
+    assert "but 1 of the lake's objects cannot be read" in str(nobody.exception)
+    world.have("a", EMAIL)
+    result = run("--value", "EMAIL", SECRET, "--yes", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["unreadable_objects"] == [key]
+    assert SECRET not in world.everything()
+
+
+def test_an_object_that_comes_meanwhile_and_that_nobody_can_read_is_told(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    key = f"captures/completed_date={DATE}/broken.jsonl.gz"
+    invoke = world.function.invoke
+
+    def put(**of: Any) -> Json:
+        if of.get("InvocationType") != "DryRun":
+            world.s3.put_object(Bucket="lake", Key=key, Body=b"no gzip")
+        answer: Json = invoke(**of)
+        return answer
+
+    world.function.invoke = put
+    erased = world.erase("a")
+    assert (erased.is_complete, erased.unreadable) == (False, {key})
+
+
+def test_a_contact_that_the_lake_has_at_two_days_goes_from_both(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.delete_rows("a", item_too=True)
+    world.have("a", EMAIL, at=DAY + timedelta(days=1), number=2)
+    value = read_value("EMAIL", SECRET)
+    erased = world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    assert erased.is_complete, erased.found
+    assert SECRET not in world.everything()
+
+
+def test_by_value_the_earlier_tables_of_other_days_are_left_and_are_nothing_that_is_left(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("b", OTHER, at=DAY + timedelta(days=1))
+    world.write_tables()
+    for date in (DATE, "2026-10-02"):
+        world.ledger.mark_day(date)
+    world.write_tables()
+    value = read_value("EMAIL", SECRET)
+    erased = world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    assert erased.is_complete, erased.found
+    listed = world.s3.list_object_versions(Bucket="lake", Prefix="contacts/")["Versions"]
+    assert {each["Key"].split("/")[1] for each in listed if not each["IsLatest"]} == {"completed_date=2026-10-02"}
 
 
 def test_a_contact_that_gets_the_value_meanwhile_is_told(world: ErasureWorld) -> None:
@@ -373,6 +436,39 @@ def test_a_version_that_was_not_deleted_is_found(world: ErasureWorld) -> None:
     erased = world.erase("a")
     assert not erased.is_complete
     assert erased.found["versions of the lake's objects"] == 1
+
+
+def test_a_day_that_takes_longer_than_the_lease_is_cleaned_while_nobody_else_has_it(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "_AT_ONCE", 1)
+    for number in range(4):
+        world.lake.append(DATE, [world.commit("a", EMAIL, number=number + 1), world.commit("b", OTHER, number=9)])
+        world.delete_rows("b", item_too=True)
+    world.ledger.mark_day(DATE)
+    others = Days(world.dynamodb, "ledger")
+    calls = 0
+
+    def slowly(act: Callable[..., Any]) -> Callable[..., Any]:
+        def act_slowly(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            assert calls < 50, "it goes on for ever"
+            if isinstance(erasing.erased.removed.get("versions of tables"), int):
+                return act(*arguments)
+            world.slept += 10 * 60
+            assert others.take_lease("run", now=world.clock(), until=world.clock() + timedelta(hours=1)) is None
+            return act(*arguments)
+
+        return act_slowly
+
+    targets = find_contacts(world.deployment, ["a"])
+    for name in ("search", "replace"):
+        monkeypatch.setattr(LakeVersions, name, slowly(getattr(LakeVersions, name)))
+    world.slept = 0
+    erasing = Erasure(world.deployment, targets, clock=world.clock, sleep=world.sleep)
+    assert erasing.run().is_complete
+    assert world.slept > 8 * 10 * 60
 
 
 def test_another_day_that_cannot_be_written_hinders_no_erasure(world: ErasureWorld) -> None:
