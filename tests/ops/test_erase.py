@@ -503,7 +503,7 @@ def test_killed_anywhere_it_ends_the_same_when_started_again(world: ErasureWorld
     world.have("kept", OTHER)
     for client in (world.dynamodb, world.s3, world.sqs):
         client.meta.events.register_first("before-call.*.*", count)
-    for number in range(1, 200, 3):
+    for number in range(4, 200, 6):
         name = f"contact {number}"
         world.lake.append(DATE, [world.commit(name, EMAIL), world.commit("kept", OTHER, number=2 * number)])
         world.ledger.mark_day(DATE)
