@@ -16,6 +16,7 @@ from moto import mock_aws
 from typer.testing import CliRunner, Result
 
 from contact_references.aws.days import Days
+from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
@@ -489,6 +490,50 @@ def test_killed_anywhere_it_ends_the_same_when_started_again(world: ErasureWorld
             break
     assert number > 20
     assert not is_killed
+
+
+def test_by_value_a_contact_that_is_half_erased_is_found_when_it_is_started_again(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("kept", OTHER)
+    world.write_tables()
+    world.bury(json.dumps({"detail": {"contactId": "a", "note": SECRET}}))
+    value = read_value("EMAIL", SECRET)
+    invoke = world.function.invoke
+
+    def end(**of: Any) -> Json:
+        if of.get("InvocationType") != "DryRun":
+            raise KilledError
+        return {}
+
+    world.function.invoke = end
+    with pytest.raises(KilledError):
+        world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    world.function.invoke = invoke
+    assert SECRET in world.everything()
+
+    targets = find_contacts_with(world.deployment, value)
+    assert [target.key.contact_id for target in targets] == ["a"]
+    assert world.erase(targets=targets, value=value).is_complete
+    assert SECRET not in world.everything()
+    with pytest.raises(OpsError, match="no contact has this value"):
+        find_contacts_with(world.deployment, value)
+
+
+def test_one_that_was_given_up_before_anything_was_erased_is_not_erased_with_others(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    world.have("b", OTHER)
+
+    def end(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Ledger, "erase", end)
+    with pytest.raises(KilledError):
+        world.erase("b")
+    assert ("ERASURES", pk_of("b")) in world.items()
+    value = read_value("EMAIL", SECRET)
+    assert [target.key.contact_id for target in find_contacts_with(world.deployment, value)] == ["a"]
 
 
 def test_started_again_when_it_is_done_it_searches_again_and_changes_nothing(world: ErasureWorld) -> None:
