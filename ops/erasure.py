@@ -50,6 +50,8 @@ _CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
 _AT_ONCE = 500  # objects of a day, before the lease is lengthened
 _INDEX_PAGE = 1000
 _INDEX_LOOKS = 10  # a second apart: the index is a moment behind
+_LETTER_LOOKS = 19  # for a minute and a half: the queue's own counts are up to a minute behind
+_SECONDS_BETWEEN_LETTER_LOOKS = 5.0
 _TABLES = (CONTACTS, REFERENCES)
 
 OnProgress = Callable[[str, int, int], object]
@@ -327,17 +329,23 @@ class Erasure:
     def _find_earlier_tables(self, date: str) -> list[Version]:
         return [version for kind in _TABLES for version in self._lake.find(date, kind) if not version.is_latest]
 
-    def _delete_letters(self, counts: Counter[str]) -> None:
+    def _delete_letters(self, counts: Counter[str], *, looks: int = 1) -> None:
+        """Delete the dead letters, and look again while there seem to be some that could not be read."""
         ids = frozenset(key.contact_id for key in self._keys)
-        deleted = delete_letters(
-            self._deployment,
-            lambda letter: letter.is_about(ids),
-            on_progress=lambda done, of: self._on_progress("Dead letters", done, of),
-        )
-        counts["dead letters"] = deleted.deleted
-        self.erased.found["dead letters that cannot be read or deleted"] = deleted.unread + sum(
-            deleted.refused.values()
-        )
+        counts["dead letters"] = 0
+        for look in range(looks):
+            if look:
+                self._sleep(_SECONDS_BETWEEN_LETTER_LOOKS)
+            deleted = delete_letters(
+                self._deployment,
+                lambda letter: letter.is_about(ids),
+                on_progress=lambda done, of: self._on_progress("Dead letters", done, of),
+            )
+            counts["dead letters"] += deleted.deleted
+            left = deleted.unread + sum(deleted.refused.values())
+            self.erased.found["dead letters that cannot be read or deleted"] = left
+            if not left:
+                break
 
     # The proof -----------------------------------------------------------------------------------------------------
 
@@ -358,7 +366,7 @@ class Erasure:
         self._on_progress("Searching lake and tables, days", len(days), len(days))
         # Of other days the earlier versions are none of this: a day's tables have what its lake has.
         found["earlier versions of tables"] = sum(len(self._find_earlier_tables(date)) for date in dates)
-        self._delete_letters(found)
+        self._delete_letters(found, looks=_LETTER_LOOKS)
 
     def _find_chain(self) -> None:
         """Find those that the erased contacts continue, and keep of the chain who is captured still."""

@@ -21,7 +21,7 @@ from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
 from ops import dead_letters, erasure
-from ops.deployment import Deployment
+from ops.deployment import Deployment, Messages
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
@@ -286,6 +286,21 @@ def test_contacts_of_the_same_chain_that_are_not_erased_are_named(world: Erasure
     world.have("second", OTHER)
     world.have("last", EMAIL, initial="second")
     assert {key.contact_id for key in world.erase("last").chain} == {"second"}
+
+
+def test_a_count_of_dead_letters_that_is_a_minute_behind_is_waited_for(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    world.bury(json.dumps({"detail": {"contactId": "a"}}))
+    at_the_start = world.deployment.count_messages("DeadLetterQueueUrl")
+    count = Deployment.count_messages
+
+    def count_late(deployment: Deployment, queue: str) -> Messages:
+        return count(deployment, queue) if world.slept > TIMEOUT + 70 else at_the_start
+
+    monkeypatch.setattr(Deployment, "count_messages", count_late)
+    assert world.erase("a").is_complete
 
 
 # By value
