@@ -39,10 +39,12 @@ class Deployment:
 
     @cached_property
     def settings(self) -> Mapping[str, str]:
-        """What the capture function was deployed with: its environment variables."""
+        """The environment variables that the capture function was deployed with; raises OpsError if they are hidden."""
         name = self.output("CaptureFunctionName")
-        configuration = self.clients.functions.get_function_configuration(FunctionName=name)
-        return configuration["Environment"]["Variables"]
+        environment = self.clients.functions.get_function_configuration(FunctionName=name).get("Environment", {})
+        if "Variables" not in environment:  # Lambda answers all the same if it may not decrypt them
+            raise OpsError(f"your AWS role may not see the environment variables of {name}: ask for kms:Decrypt")
+        return environment["Variables"]
 
     def instances(self, named: str | None = None) -> list[Instance]:
         """Return the instances that are captured, or the one of them that is named by its ARN or id.

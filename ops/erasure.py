@@ -7,8 +7,8 @@
 4. Dead letters that name one of the contacts go.
 5. Every store is searched.
 
-Each step can be done again, and all of them are: whoever is killed starts anew, and the tombstones still say which
-days had the contacts.
+Each step can be done again, and all of them are: whoever is killed starts anew. The tombstones still say which days
+had the contacts, and a list which of them are not erased to the end, as their values may not find them any more.
 """
 
 import time
@@ -39,6 +39,7 @@ from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue,
 from ops.lease import TablesLease
 from ops.rebuild import write_tables
 from ops.rights import check_rights
+from ops.unfinished import Unfinished
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -49,6 +50,8 @@ _CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
 _AT_ONCE = 500  # objects of a day, before the lease is lengthened
 _INDEX_PAGE = 1000
 _INDEX_LOOKS = 10  # a second apart: the index is a moment behind
+_LETTER_LOOKS = 19  # for a minute and a half: the queue's own counts are up to a minute behind
+_SECONDS_BETWEEN_LETTER_LOOKS = 5.0
 _TABLES = (CONTACTS, REFERENCES)
 
 OnProgress = Callable[[str, int, int], object]
@@ -142,7 +145,8 @@ def find_contacts_with(
     """Return the contacts that have a value, and those that had it before, by any capture that the lake has.
 
     The index says the first; for the others all of the lake is read: `on_unreadable` is told the objects that nobody
-    can read. Raises OpsError if it is nobody's, or a CaptureError.
+    can read. With them come those whose erasure has begun, and has not ended: they may have had it. Raises OpsError if
+    it is nobody's, or a CaptureError.
     """
     dates: dict[ContactKey, set[str]] = {key: set() for key in _find_in_index(_ledger(deployment), value)}
     lake = _lake_versions(deployment)
@@ -158,6 +162,8 @@ def find_contacts_with(
             for key in filter(None, searched.found):
                 dates.setdefault(key, set()).add(date)
     on_progress("Searching the lake, days", len(days), len(days))
+    begun = _ledger(deployment).find_items(_unfinished(deployment).find())
+    dates |= {key: dates.get(key, set()) for key, item in begun.items() if isinstance(item, Tombstone)}
     if not dates:
         blind = (
             f"; but {len(unreadable):,} of the lake's objects cannot be read: {min(unreadable)}" if unreadable else ""
@@ -199,6 +205,7 @@ class Erasure:
         self._ledger = Ledger(deployment.clients.dynamodb, deployment.output("TableName"), clock=clock)
         self._lake = _lake_versions(deployment)
         self._days = Days(deployment.clients.dynamodb, deployment.output("TableName"))
+        self._unfinished = _unfinished(deployment)
         self._records = RecordsOfContacts(self._keys)
         self._read_until = (began_at or clock()) - _CLOCKS_DIFFER
         self._deleted: set[tuple[str, str]] = set()
@@ -213,24 +220,36 @@ class Erasure:
             CaptureError, ClientError, BotoCoreError: AWS fails. Run it again then: it ends the same.
         """
         check_rights(self._deployment)
+        known_dates = self._note_beginning()
         self._put_tombstones()
         self._wait_for_captures()
         self._delete_rows()
-        dates = self._find_dates()
+        noted = {each.completed_date for each in self.erased.tombstones if each.completed_date}
+        dates = sorted(noted | known_dates)
         self._clean_lake(dates)
         self._write_tables(dates)
         self._delete_letters(self.erased.removed)
         self._search_everything(dates)
         self._find_chain()
+        if self.erased.is_complete:
+            self._unfinished.forget(self._keys)
         return self.erased
 
-    def _find_dates(self) -> list[str]:
-        """Return the days that may have something of the contacts."""
-        noted = {tombstone.completed_date for tombstone in self.erased.tombstones}
-        noted |= {target.completed_date for target in self._targets}
-        return sorted({date for date in noted if date}.union(*(target.other_dates for target in self._targets)))
-
     # Steps ---------------------------------------------------------------------------------------------------------
+
+    def _note_beginning(self) -> set[str]:
+        """Note the contacts until all is gone; return the days that may have something of them."""
+        noted = self._unfinished.find()
+        dates = {
+            target.key: {
+                *noted.get(target.key, ()),
+                *target.other_dates,
+                *([target.completed_date] if target.completed_date else []),
+            }
+            for target in self._targets
+        }
+        self._unfinished.note(dates)
+        return set().union(*dates.values())
 
     def _put_tombstones(self) -> None:
         def erase(target: Target) -> Tombstone:
@@ -308,15 +327,21 @@ class Erasure:
             self._lake.delete(earlier)
             self.erased.removed["versions of tables"] += len(earlier)
 
-    def _delete_letters(self, counts: Counter[str]) -> None:
+    def _delete_letters(self, counts: Counter[str], *, looks: int = 1) -> None:
+        """Delete the dead letters, and look again while there seem to be some that could not be read."""
         ids = frozenset(key.contact_id for key in self._keys)
-        self._on_progress("Dead letters", 0, 1)
-        deleted = delete_letters(self._deployment, lambda letter: letter.is_about(ids))
-        self._on_progress("Dead letters", 1, 1)
-        counts["dead letters"] = deleted.deleted
-        self.erased.found["dead letters that cannot be read or deleted"] = deleted.unread + sum(
-            deleted.refused.values()
-        )
+        counts["dead letters"] = 0
+        for look in range(looks):
+            self._on_progress("Dead letters", look, looks)
+            if look:
+                self._sleep(_SECONDS_BETWEEN_LETTER_LOOKS)
+            deleted = delete_letters(self._deployment, lambda letter: letter.is_about(ids))
+            counts["dead letters"] += deleted.deleted
+            left = deleted.unread + sum(deleted.refused.values())
+            self.erased.found["dead letters that cannot be read or deleted"] = left
+            if not left:
+                break
+        self._on_progress("Dead letters", looks, looks)
 
     # The proof -----------------------------------------------------------------------------------------------------
 
@@ -336,7 +361,7 @@ class Erasure:
             found["versions of the lake's objects"] += self._count_in_lake(date)
             found["rows of the tables"] += self._count_in_tables(date)
         self._on_progress("Searching lake and tables, days", len(days), len(days))
-        self._delete_letters(found)
+        self._delete_letters(found, looks=_LETTER_LOOKS)
 
     def _find_chain(self) -> None:
         """Find those that the erased contacts continue, and keep of the chain who is captured still."""
@@ -449,6 +474,10 @@ def _group_by_key(versions: Collection[Version]) -> Iterable[Sequence[Version]]:
 
 def _ledger(deployment: Deployment) -> Ledger:
     return Ledger(deployment.clients.dynamodb, deployment.output("TableName"))
+
+
+def _unfinished(deployment: Deployment) -> Unfinished:
+    return Unfinished(deployment.clients.dynamodb, deployment.output("TableName"))
 
 
 def _folders(deployment: Deployment) -> DayFolders:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from contact_references.model.environment import read_switch
 from ops.activity import read_settings
 from ops.deployment import Deployment
-from ops.errors import explain
+from ops.errors import OpsError, explain
 
 _RECOVERY_DAYS = 35  # DynamoDB's, where it does not say
 _LIFECYCLE_DAY = timedelta(days=1)  # S3 deletes at the midnight after, and may take its time
@@ -44,7 +44,7 @@ def find_holdings(deployment: Deployment, *, now: datetime) -> list[Holding]:
     for what, find in finders.items():
         try:
             found += find(deployment, now)
-        except (ClientError, BotoCoreError) as error:
+        except (OpsError, ClientError, BotoCoreError) as error:
             found.append(Holding(what, None, f"This could not be asked for, and is not known: {explain(error)}."))
     return [*found, *_UNKNOWN]
 

@@ -16,11 +16,12 @@ from moto import mock_aws
 from typer.testing import CliRunner, Result
 
 from contact_references.aws.days import Days
+from contact_references.aws.ledger import Ledger
 from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
 from ops import dead_letters, erasure
-from ops.deployment import Deployment
+from ops.deployment import Deployment, Messages
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
@@ -287,6 +288,21 @@ def test_contacts_of_the_same_chain_that_are_not_erased_are_named(world: Erasure
     assert {key.contact_id for key in world.erase("last").chain} == {"second"}
 
 
+def test_a_count_of_dead_letters_that_is_a_minute_behind_is_waited_for(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    world.bury(json.dumps({"detail": {"contactId": "a"}}))
+    at_the_start = world.deployment.count_messages("DeadLetterQueueUrl")
+    count = Deployment.count_messages
+
+    def count_late(deployment: Deployment, queue: str) -> Messages:
+        return count(deployment, queue) if world.slept > TIMEOUT + 70 else at_the_start
+
+    monkeypatch.setattr(Deployment, "count_messages", count_late)
+    assert world.erase("a").is_complete
+
+
 # By value
 
 
@@ -523,6 +539,50 @@ def test_killed_anywhere_it_ends_the_same_when_started_again(world: ErasureWorld
             break
     assert number > 20
     assert not is_killed
+
+
+def test_by_value_a_contact_that_is_half_erased_is_found_when_it_is_started_again(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("kept", OTHER)
+    world.write_tables()
+    world.bury(json.dumps({"detail": {"contactId": "a", "note": SECRET}}))
+    value = read_value("EMAIL", SECRET)
+    invoke = world.function.invoke
+
+    def end(**of: Any) -> Json:
+        if of.get("InvocationType") != "DryRun":
+            raise KilledError
+        return {}
+
+    world.function.invoke = end
+    with pytest.raises(KilledError):
+        world.erase(targets=find_contacts_with(world.deployment, value), value=value)
+    world.function.invoke = invoke
+    assert SECRET in world.everything()
+
+    targets = find_contacts_with(world.deployment, value)
+    assert [target.key.contact_id for target in targets] == ["a"]
+    assert world.erase(targets=targets, value=value).is_complete
+    assert SECRET not in world.everything()
+    with pytest.raises(OpsError, match="no contact has this value"):
+        find_contacts_with(world.deployment, value)
+
+
+def test_one_that_was_given_up_before_anything_was_erased_is_not_erased_with_others(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    world.have("b", OTHER)
+
+    def end(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Ledger, "erase", end)
+    with pytest.raises(KilledError):
+        world.erase("b")
+    assert ("ERASURES", pk_of("b")) in world.items()
+    value = read_value("EMAIL", SECRET)
+    assert [target.key.contact_id for target in find_contacts_with(world.deployment, value)] == ["a"]
 
 
 def test_started_again_when_it_is_done_it_searches_again_and_changes_nothing(world: ErasureWorld) -> None:

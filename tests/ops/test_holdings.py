@@ -229,3 +229,12 @@ def test_what_cannot_be_asked_for_says_so_and_all_else_is_told(
     assert ("may not do this" in holding.note) == (code == "AccessDeniedException")
     assert "jane" not in str(found)
     assert set(others) <= set(found)
+
+
+def test_settings_that_are_hidden_or_an_output_that_lacks_end_no_search(clients: Any, deployment: Deployment) -> None:
+    hidden = {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "kms"}}, "Timeout": 60}
+    clients.functions.get_function_configuration = lambda FunctionName: hidden  # noqa: ARG005, N803 - boto3's name
+    outputs = {name: value for name, value in deployment.outputs.items() if name != "QueueUrl"}
+    found = {each.what: each.note for each in find_holdings(replace(deployment, outputs=outputs), now=NOW)}
+    assert "ask for kms:Decrypt" in found["announcements of captures"]
+    assert "no output QueueUrl" in found["messages on the queues"]
