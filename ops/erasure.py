@@ -45,6 +45,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _WORKERS = 8
+_CONTACTS_A_DELETE = 25  # at once, by one worker: so that requests are full, whatever the contacts' rows
 _SPARE = timedelta(seconds=5)  # a function's end may come a moment after its timeout
 _CLOCKS_DIFFER = timedelta(minutes=15)  # S3's and ours, at most
 _AT_ONCE = 500  # objects of a day, before the lease is lengthened
@@ -253,7 +254,8 @@ class Erasure:
 
     def _put_tombstones(self) -> None:
         def erase(target: Target) -> Tombstone:
-            return self._ledger.erase(target.key, completed_date=target.completed_date)
+            seen = target.item if isinstance(target.item, ContactItem) else None
+            return self._ledger.erase(target.key, seen=seen, completed_date=target.completed_date)
 
         self.erased.tombstones = self._for_each("Contacts", erase, self._targets)
 
@@ -268,9 +270,10 @@ class Erasure:
 
     def _delete_rows(self) -> None:
         found = self._for_each("Rows of contacts", self._ledger.find_rows, self._keys)
-        rows = {key: rows.sort_keys for key, rows in zip(self._keys, found, strict=True) if rows.sort_keys}
-        self._ledger.delete_rows(rows)
-        self.erased.removed["rows"] = sum(map(len, rows.values()))
+        rows = [(key, rows.sort_keys) for key, rows in zip(self._keys, found, strict=True) if rows.sort_keys]
+        parts = [dict(rows[start : start + _CONTACTS_A_DELETE]) for start in range(0, len(rows), _CONTACTS_A_DELETE)]
+        self._for_each("Deleting rows", self._ledger.delete_rows, parts)
+        self.erased.removed["rows"] = sum(len(sort_keys) for _, sort_keys in rows)
 
     def _clean_lake(self, dates: Sequence[str]) -> None:
         lease = TablesLease(
@@ -322,10 +325,13 @@ class Erasure:
             on_progress=lambda done, of: self._on_progress("Tables, days", done, of),
             sleep=self._sleep,
         )
-        for date in dates:
-            earlier = [each for kind in _TABLES for each in self._lake.find(date, kind) if not each.is_latest]
-            self._lake.delete(earlier)
-            self.erased.removed["versions of tables"] += len(earlier)
+        deleted = self._for_each("Tables' earlier versions, days", self._delete_earlier_tables, dates)
+        self.erased.removed["versions of tables"] = sum(deleted)
+
+    def _delete_earlier_tables(self, date: str) -> int:
+        earlier = [each for kind in _TABLES for each in self._lake.find(date, kind) if not each.is_latest]
+        self._lake.delete(earlier)
+        return len(earlier)
 
     def _delete_letters(self, counts: Counter[str], *, looks: int = 1) -> None:
         """Delete the dead letters, and look again while there seem to be some that could not be read."""

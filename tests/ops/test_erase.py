@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -267,6 +268,28 @@ def test_rows_of_attempts_that_died_go_too(world: ErasureWorld) -> None:
     world.dynamodb.put_item(TableName="ledger", Item=row)
     assert world.erase("a").removed["rows"] == 2
     assert SECRET not in world.everything()
+
+
+def test_many_contacts_of_a_day_take_no_more_reads_of_the_lake_than_one(world: ErasureWorld) -> None:
+    names = [f"c{number}" for number in range(31)]
+    captures = [world.commit(name, EMAIL) for name in names]
+    for start in (0, 10, 20):
+        world.lake.append(DATE, captures[start : start + 10] + captures[30:])
+    world.ledger.mark_day(DATE)
+    requests: Counter[str] = Counter()
+    for client in (world.s3, world.dynamodb):
+        client.meta.events.register_first("before-call.*.*", lambda model, **_: requests.update([model.name]))
+    world.erase("c30")
+    of_one = requests.copy()
+    requests.clear()
+
+    world.erase(*names[:30])
+
+    of_many = requests
+    reads = ("ListObjectVersions", "ListObjectsV2", "GetObject", "BatchGetItem")
+    assert all(of_many[operation] <= of_one[operation] for operation in reads), (of_one, of_many)
+    more = {operation: of_many[operation] - of_one[operation] for operation in ("PutItem", "Query", "BatchWriteItem")}
+    assert more == {"PutItem": 29, "Query": 2 * 29, "BatchWriteItem": 1}
 
 
 def test_an_object_that_nobody_can_read_is_told(world: ErasureWorld) -> None:

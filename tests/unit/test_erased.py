@@ -92,6 +92,27 @@ def test_a_damaged_item_is_erased_too_unless_nobody_can_tell_its_day(system: Sys
     assert system.ledger.erase(KEY).completed_date == "2026-03-01"
 
 
+def test_an_item_that_was_seen_is_not_read_again(system: System) -> None:
+    capture(system, "a", JANE)
+    seen, before = system.item(), len(system.fake.calls)
+    tombstone = system.ledger.erase(KEY, seen=seen)
+    assert [operation for operation, _ in system.fake.calls[before:]] == ["PutItem"]
+    assert (tombstone.version, tombstone.completed_date) == (seen.version + 1, "2026-03-01")
+    assert system.ledger.find_items([KEY]) == {KEY: tombstone}
+
+
+def test_an_item_that_changed_since_it_was_seen_is_read_again(system: System) -> None:
+    system.connect.contacts |= {"a": [JANE], "leg": []}
+    system.capture(completion("leg", initial_contact_id="a"))
+    seen = system.item("a")
+    system.capture(completion("a", at=LATER))
+    version, before = system.item("a").version, len(system.fake.calls)
+    tombstone = system.ledger.erase(KEY, seen=seen)
+    assert [operation for operation, _ in system.fake.calls[before:]] == ["PutItem", "BatchGetItem", "PutItem"]
+    assert (seen.contact.completed_at, tombstone.completed_date) == (None, "2026-03-01")
+    assert tombstone.version == version + 1
+
+
 def test_an_item_that_others_write_all_the_time_is_given_up(system: System) -> None:
     capture(system, "a", JANE)
 

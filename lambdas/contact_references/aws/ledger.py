@@ -215,15 +215,20 @@ class Ledger:
                 return False
         return True
 
-    def erase(self, key: ContactKey, *, completed_date: str | None = None) -> Tombstone:
+    def erase(
+        self, key: ContactKey, *, seen: ContactItem | None = None, completed_date: str | None = None
+    ) -> Tombstone:
         """Put a tombstone in the place of the contact's item, whatever that says; return it, or that of before.
 
-        Where the item says no completion, `completed_date` is what else is known of it. Rows are left: a capture that
-        is about to be refused may be putting its own. Raises RetriableError if others keep writing the item.
+        If the item still is the one that was `seen`, nothing is read. Where the item says no completion,
+        `completed_date` is what else is known of it. Rows are left: a capture that is about to be refused may be
+        putting its own. Raises RetriableError if others keep writing the item.
         """
+        item_keys = [_item_key(key, _CONTACT)]
+        over: Mapping[str, Any] | None = self._contact_attributes(seen) if seen else None
         for _ in range(_READS):
-            item_keys = [_item_key(key, _CONTACT)]
-            over = next(get_items(self._client, self._table_name, item_keys, sleep=self._sleep), {})
+            if over is None:
+                over = next(get_items(self._client, self._table_name, item_keys, sleep=self._sleep), {})
             if "erased_at" in over:
                 return _read_tombstone(over)
             tombstone = Tombstone(
@@ -234,6 +239,7 @@ class Ledger:
             )
             if self._put_tombstone(tombstone, over):
                 return tombstone
+            over = None
         raise RetriableError("Contended", "others keep writing the contact's item")
 
     def _put_tombstone(self, tombstone: Tombstone, over: Mapping[str, Any]) -> bool:
