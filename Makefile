@@ -59,6 +59,7 @@ bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, d
 	@$(BIN)/python -m benchmarks tables --write
 	@$(BIN)/python -m benchmarks status --write
 	@$(BIN)/python -m benchmarks view --write
+	@$(BIN)/python -m benchmarks erase --write
 	@$(BIN)/python -m pytest tests/faults --full-matrix
 	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("function", "load", "cost", "scale", "check", "reconcile", "lookup", "tables", "status", "view")
+NAMES = ("function", "load", "cost", "scale", "check", "reconcile", "lookup", "tables", "status", "view", "erase")
 
 
 def main(arguments: Sequence[str]) -> None:
