@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
@@ -212,7 +213,7 @@ def test_pages_follow_each_other_until_all_are_shown_once(world: World) -> None:
     assert shown == [f"{number:02}" for number in reversed(range(45))]
 
 
-@pytest.mark.parametrize("after", ["", "x", "e30=", "%00"])
+@pytest.mark.parametrize("after", ["", "x", "e30=", "%00", b64encode(b"[" * 30_000).decode()])
 def test_an_address_that_no_search_gave_is_refused_in_a_sentence(world: World, after: str) -> None:
     answer = world.get(f"/search?q=a&type=STRING&after={after}")
     assert answer.status == 400
