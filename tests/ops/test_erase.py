@@ -25,7 +25,7 @@ from ops.deployment import Deployment, Messages
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
-from ops.lake_versions import LakeVersions
+from ops.lake_versions import LakeVersions, Version
 from tests.ops.test_rebuild import DAY, TablesFunction, World, append, pk_of
 from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID
 
@@ -267,6 +267,29 @@ def test_rows_of_attempts_that_died_go_too(world: ErasureWorld) -> None:
     world.dynamodb.put_item(TableName="ledger", Item=row)
     assert world.erase("a").removed["rows"] == 2
     assert SECRET not in world.everything()
+
+
+def test_a_damaged_contact_is_found_in_the_lake_though_its_item_does_not_say_its_day(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    key = {"pk": {"S": pk_of("a")}, "sk": {"S": "CONTACT"}}
+    world.dynamodb.update_item(TableName="ledger", Key=key, UpdateExpression="REMOVE completed_at, captured_at")
+    assert world.erase("a").is_complete
+    assert SECRET not in world.everything()
+
+
+def test_a_table_that_another_erasure_deletes_after_it_was_listed_ends_nothing(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    read = LakeVersions.read
+
+    def delete_and_read(lake: LakeVersions, version: Version) -> bytes:
+        if not version.key.startswith("captures/"):
+            lake.delete([version])
+        return read(lake, version)
+
+    monkeypatch.setattr(LakeVersions, "read", delete_and_read)
+    assert world.erase("a").is_complete
 
 
 def test_an_object_that_nobody_can_read_is_told(world: ErasureWorld) -> None:
