@@ -70,6 +70,24 @@ def test_a_request_under_the_names_of_loopback_is_answered(world: World) -> None
         assert world.get("/search", host=f"{name}:{world.port}").status == 200
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "destination", "status"),
+    [
+        ("cross-site", "no-cors", "image", 403),
+        ("same-site", "no-cors", "style", 403),  # of another port of this machine
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-origin", "no-cors", "style", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_what_another_page_loads_as_a_part_of_itself_is_refused(
+    world: World, site: str, mode: str, destination: str, status: int
+) -> None:
+    says = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
+    assert world.get("/search", headers=says).status == status
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["/", "/search?q=a", "/dead-letters", "/none"])
 def test_what_does_not_only_read_is_refused(world: World, method: str, path: str) -> None:
