@@ -532,6 +532,7 @@ def test_the_instances_are_not_asked_for_with_each_page(world: World, monkeypatc
         "https://exam\u200bple.com/",
         "https://bank.example\uff0f.example.com/",
         "https://a..b/",
+        "https://fa\u00df.example/",
         "https://example.com:99999/",
         "https://[::1/",
         'https://example.com/"onmouseover="alert(1)',
