@@ -149,7 +149,7 @@ def _read_place(word: str, key_of_value: str) -> Attributes:
     try:
         content = json.loads(base64.urlsafe_b64decode(word))
         is_place = content.keys() == {"pk", "sk", "value_key", "value_at"} and content["value_key"] == key_of_value
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):  # the last from a word of brackets
         is_place = False
     if not is_place:
         raise OpsError("--after takes what an earlier `find` of the same type and value printed, unchanged")

@@ -28,7 +28,7 @@ from contact_references.aws.days import Days
 from contact_references.aws.ledger import FoundItem, Ledger
 from contact_references.model.capture import ContactItem, Tombstone
 from contact_references.model.contact import ContactKey
-from contact_references.model.errors import RetriableError
+from contact_references.model.errors import PermanentError, RetriableError
 from contact_references.model.reference import KNOWN_TYPES, normalize_value
 from contact_references.model.timestamps import format_time
 from ops.activity import read_settings
@@ -103,7 +103,8 @@ class Erased:
 def find_contacts(deployment: Deployment, contact_ids: Iterable[str], *, instance: str | None = None) -> list[Target]:
     """Return the contacts of these ids: of the instance that is named by ARN or id, one that is gone too, or of any.
 
-    Those whose retention is over and those that are erased already are among them: something of them may be left.
+    Those whose retention is over and those that are erased already are among them: something of them may be left. For
+    one whose item is damaged the lake is searched, as the item may not say its day.
 
     Raises:
         OpsError: the ledger lacks one of them, or several instances have one.
@@ -122,7 +123,20 @@ def find_contacts(deployment: Deployment, contact_ids: Iterable[str], *, instanc
         raise OpsError(
             f"the ledger does not have contact {missing[0]}{others}: check the ids, and --instance. Nothing was changed"
         )
-    return [Target(key, _date_of(item), item) for key, item in items.items()]
+    damaged = [key for key, item in items.items() if isinstance(item, PermanentError)]
+    dates = _find_dates(deployment, damaged) if damaged else {}
+    return [_target(key, item, dates.get(key, set())) for key, item in items.items()]
+
+
+def _find_dates(deployment: Deployment, keys: Sequence[ContactKey]) -> dict[ContactKey, set[str]]:
+    """Return the days at which the lake has contacts: all of it is read."""
+    lake, search = _lake_versions(deployment), RecordsOfContacts(keys).search
+    dates: dict[ContactKey, set[str]] = {}
+    for date in _folders(deployment).find_dates(LAKE):
+        for searched in lake.search(lake.find(date), search).values():
+            for key in filter(None, searched.found if searched else ()):
+                dates.setdefault(key, set()).add(date)
+    return dates
 
 
 def read_value(reference_type: str, value: str) -> Value:
@@ -171,10 +185,7 @@ def find_contacts_with(
         )
         raise OpsError(f"no contact has this value, or had it before{blind}. Nothing was changed")
     items = _ledger(deployment).find_items(dates)
-    return [
-        Target(key, _date_of(items.get(key)) or max(seen, default=None), items.get(key), frozenset(seen))
-        for key, seen in dates.items()
-    ]
+    return [_target(key, items.get(key), seen) for key, seen in dates.items()]
 
 
 class Erasure:
@@ -401,9 +412,13 @@ class Erasure:
             file = Path(name) / "table.parquet"
             for kind in _TABLES:
                 for version in self._lake.find(date, kind):
-                    if not version.is_marker:
+                    if version.is_marker:
+                        continue
+                    try:
                         file.write_bytes(self._lake.read(version))
-                        count += _count_in_table(file, self._keys, self._value if kind == REFERENCES else None)
+                    except PermanentError:  # deleted since it was listed, by another erasure perhaps
+                        continue
+                    count += _count_in_table(file, self._keys, self._value if kind == REFERENCES else None)
         return count
 
     def _for_each(self, what: str, act: Callable[[T], U], items: Sequence[T]) -> list[U]:
@@ -440,6 +455,11 @@ def _find_in_index(ledger: Ledger, value: Value) -> set[ContactKey]:
         found |= {row.key for row in rows}
         if after is None:
             return found
+
+
+def _target(key: ContactKey, item: FoundItem | None, dates: Collection[str]) -> Target:
+    """Return a contact as one to erase; the lake has it at these dates, as far as it was searched."""
+    return Target(key, _date_of(item) or max(dates, default=None), item, frozenset(dates))
 
 
 def _date_of(item: FoundItem | None) -> str | None:

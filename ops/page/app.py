@@ -53,7 +53,7 @@ _VERDICTS = {
     Level.YELLOW: "Nothing to do, something to watch.",
     Level.RED: "A person should act.",
 }
-_HEADINGS = {400: "That cannot be asked", 404: "Not found", 405: "Only to look at"}
+_HEADINGS = {400: "That cannot be asked", 403: "Not within another page", 404: "Not found", 405: "Only to look at"}
 _WORDS = {Level.GREEN: "ok", Level.YELLOW: "watch", Level.RED: "act"}
 
 

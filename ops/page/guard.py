@@ -23,7 +23,8 @@ class Guard:
     """Refuses what does not only read, or names another host, and gives each answer its headers.
 
     A page of a stranger can have its own name lead to this machine, and would then be allowed to read what is here: so
-    only the names of loopback are answered.
+    only the names of loopback are answered. What such a page would load as a part of itself, an image perhaps, it may
+    not read; but each answer costs reads in AWS, and takes longer where something is found: that is refused too.
     """
 
     def __init__(self, app: ASGIApp, *, port: int, refuse: Callable[[int, str], Response]) -> None:
@@ -45,9 +46,17 @@ class Guard:
             await send(message)
 
         app: ASGIApp = self._app
-        if Headers(scope=scope).get("host", "").lower() not in self._hosts:
+        headers = Headers(scope=scope)
+        if headers.get("host", "").lower() not in self._hosts:
             app = self._refuse(400, "This page is there for this machine alone, under the address that `view` printed.")
+        elif headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_opened(headers):
+            app = self._refuse(403, "This page is no part of another one: open it by itself.")
         elif scope["method"] not in METHODS:
             app = self._refuse(405, "This page only shows: it takes GET and HEAD.")
             app.headers["Allow"] = ", ".join(METHODS)
         await app(scope, receive, send_with_headers)
+
+
+def _is_opened(headers: Headers) -> bool:
+    """Whether a person opens the page, by a link of another one perhaps; browsers say so, and no page can."""
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")

@@ -13,6 +13,8 @@ from ops.console import make_visible
 LONGEST = 600
 """Characters of a text that are shown at once; all of it is there on demand."""
 
+_READ_IN_TWO_WAYS = frozenset("ßẞς")
+"""In hosts: as other letters by the older rules for names, which Python has, as themselves by those of browsers."""
 _LINKED = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 
 
@@ -71,6 +73,6 @@ def find_link(text: str) -> Link | None:
         spelled = host.encode("idna").decode()
     except ValueError:  # no host that a browser and Python read alike
         return None
-    if "@" in host:
+    if "@" in host or not _READ_IN_TWO_WAYS.isdisjoint(host):
         return None
     return Link(f"{scheme}://", host, rest[2 + len(host) :], None if host.isascii() else spelled)

@@ -161,15 +161,23 @@ class World:
             },
         )
 
-    def get(self, path: str, *, method: str = "GET", host: str | None = None, port: int | None = None) -> Answer:
+    def get(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        host: str | None = None,
+        port: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Ask the page."""
         port = port or self.port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
+            connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}", **(headers or {})})
             answer = connection.getresponse()
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, headers, answer.read().decode())
+            answered = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answered, answer.read().decode())
         finally:
             connection.close()
 

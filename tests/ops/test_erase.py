@@ -26,7 +26,7 @@ from ops.deployment import Deployment, Messages
 from ops.erase import register
 from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
 from ops.errors import OpsError
-from ops.lake_versions import LakeVersions
+from ops.lake_versions import LakeVersions, Version
 from tests.ops.test_rebuild import DAY, TablesFunction, World, append, pk_of
 from tests.unit.conftest import INSTANCE_ARN, INSTANCE_ID
 
@@ -290,6 +290,29 @@ def test_many_contacts_of_a_day_take_no_more_reads_of_the_lake_than_one(world: E
     assert all(of_many[operation] <= of_one[operation] for operation in reads), (of_one, of_many)
     more = {operation: of_many[operation] - of_one[operation] for operation in ("PutItem", "Query", "BatchWriteItem")}
     assert more == {"PutItem": 29, "Query": 2 * 29, "BatchWriteItem": 3}
+
+
+def test_a_damaged_contact_is_found_in_the_lake_though_its_item_does_not_say_its_day(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    key = {"pk": {"S": pk_of("a")}, "sk": {"S": "CONTACT"}}
+    world.dynamodb.update_item(TableName="ledger", Key=key, UpdateExpression="REMOVE completed_at, captured_at")
+    assert world.erase("a").is_complete
+    assert SECRET not in world.everything()
+
+
+def test_a_table_that_another_erasure_deletes_after_it_was_listed_ends_nothing(
+    world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.have("a", EMAIL)
+    read = LakeVersions.read
+
+    def delete_and_read(lake: LakeVersions, version: Version) -> bytes:
+        if not version.key.startswith("captures/"):
+            lake.delete([version])
+        return read(lake, version)
+
+    monkeypatch.setattr(LakeVersions, "read", delete_and_read)
+    assert world.erase("a").is_complete
 
 
 def test_an_object_that_nobody_can_read_is_told(world: ErasureWorld) -> None:

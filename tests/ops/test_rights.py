@@ -178,3 +178,19 @@ def test_what_is_no_denial_is_raised_as_it_is(
     deny(deployment, monkeypatch, call, "InternalError")
     with pytest.raises(ClientError, match="InternalError"):
         check_rights(deployment)
+
+
+def test_two_that_try_their_rights_at_once_hinder_each_other_in_nothing(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = deployment.clients.s3.get_object
+    others = iter([lambda: check_rights(deployment)])
+
+    def get_after_another(**of: Any) -> Any:
+        if of.get("VersionId", "null") != "null":
+            next(others, lambda: None)()
+        return get(**of)
+
+    monkeypatch.setattr(deployment.clients.s3, "get_object", get_after_another)
+    check_rights(deployment)
+    assert not left_behind(deployment)

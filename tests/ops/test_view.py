@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
@@ -67,6 +68,24 @@ def test_a_request_under_another_name_is_refused(world: World, host: str) -> Non
 def test_a_request_under_the_names_of_loopback_is_answered(world: World) -> None:
     for name in ("127.0.0.1", "localhost", "LOCALHOST"):
         assert world.get("/search", host=f"{name}:{world.port}").status == 200
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "destination", "status"),
+    [
+        ("cross-site", "no-cors", "image", 403),
+        ("same-site", "no-cors", "style", 403),  # of another port of this machine
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-origin", "no-cors", "style", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_what_another_page_loads_as_a_part_of_itself_is_refused(
+    world: World, site: str, mode: str, destination: str, status: int
+) -> None:
+    says = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": destination}
+    assert world.get("/search", headers=says).status == status
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
@@ -212,7 +231,7 @@ def test_pages_follow_each_other_until_all_are_shown_once(world: World) -> None:
     assert shown == [f"{number:02}" for number in reversed(range(45))]
 
 
-@pytest.mark.parametrize("after", ["", "x", "e30=", "%00"])
+@pytest.mark.parametrize("after", ["", "x", "e30=", "%00", b64encode(b"[" * 30_000).decode()])
 def test_an_address_that_no_search_gave_is_refused_in_a_sentence(world: World, after: str) -> None:
     answer = world.get(f"/search?q=a&type=STRING&after={after}")
     assert answer.status == 400
@@ -513,6 +532,7 @@ def test_the_instances_are_not_asked_for_with_each_page(world: World, monkeypatc
         "https://exam\u200bple.com/",
         "https://bank.example\uff0f.example.com/",
         "https://a..b/",
+        "https://fa\u00df.example/",
         "https://example.com:99999/",
         "https://[::1/",
         'https://example.com/"onmouseover="alert(1)',
