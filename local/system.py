@@ -125,7 +125,7 @@ class System:
     def ledger(self) -> list[Json]:
         """What the ledger says, by key: each captured contact's CONTACT item, then the rows that count."""
         items = self.items()
-        current = {item["pk"]: item["capture_id"] for item in items if item["sk"] == "CONTACT"}
+        current = {item["pk"]: item.get("capture_id") for item in items if item["sk"] == "CONTACT"}
         return [item for item in items if "capture_id" in item and item["capture_id"] == current.get(item["pk"])]
 
     def items(self) -> list[Json]:
