@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -275,7 +275,7 @@ def ask_athena(system: System, table: str) -> list[list[str | None]]:
     return sorted(query(system, sql), key=str)
 
 
-def read_others(system: System, ids: Collection[str]) -> list[object]:
+def read_others(system: System, ids: Set[str]) -> list[object]:
     """Return what ledger, lake and tables have of other contacts."""
     items = [item for item in system.items() if item.get("contact_id", "") and item["contact_id"] not in ids]
     lines = Counter(

@@ -308,7 +308,10 @@ def _retry_once(attempts: int, response: Any, caught_exception: object, **_: obj
 def _wires() -> SimpleNamespace:
     """Make the clients once: it takes longer than all that an example does. They ask the world of the moment."""
     wires = SimpleNamespace(world=None)
-    once = Config(retries={"mode": "standard", "total_max_attempts": 1}, request_checksum_calculation="when_required")
+    # As the function does: the SDK would put its user agent together anew for each call.
+    named = Config(user_agent="contact-references")
+    retries: Any = {"mode": "standard", "total_max_attempts": 1}
+    once = named.merge(Config(retries=retries, request_checksum_calculation="when_required"))
     for name in ("connect", "dynamodb", "s3", "sqs"):
         client = make_client(name, once)
         client.meta.events.register(
@@ -327,7 +330,7 @@ class World:
     """
 
     def __init__(self) -> None:
-        wires = _wires()
+        self.wires = wires = _wires()
         wires.world = self
         self.clock = Clock()
         self.connect, self.dynamodb, self.s3, self.sqs = Connect(), DynamoDB(), S3(), SQS()
