@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from aws_lambda_powertools import Logger
+from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
@@ -308,10 +309,13 @@ def _retry_once(attempts: int, response: Any, caught_exception: object, **_: obj
 def _wires() -> SimpleNamespace:
     """Make the clients once: it takes longer than all that an example does. They ask the world of the moment."""
     wires = SimpleNamespace(world=None)
-    # As the function does: the SDK would put its user agent together anew for each call.
-    named = Config(user_agent="contact-references")
-    retries: Any = {"mode": "standard", "total_max_attempts": 1}
-    once = named.merge(Config(retries=retries, request_checksum_calculation="when_required"))
+    # Neither a user agent, which the SDK would put together anew for each call, nor a signature is looked at here.
+    once = Config(
+        user_agent="world",
+        signature_version=UNSIGNED,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+    )
     for name in ("connect", "dynamodb", "s3", "sqs"):
         client = make_client(name, once)
         client.meta.events.register(
