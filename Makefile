@@ -61,7 +61,7 @@ bench: setup  ## the benchmarks: about three hours; writes docs/benchmarks.md, d
 	@$(BIN)/python -m benchmarks view --write
 	@$(BIN)/python -m benchmarks erase --write
 	@$(BIN)/python -m pytest tests/faults --full-matrix
-	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz
+	@$(BIN)/python -m pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py tests/unit/test_erase_interleaved.py --hypothesis-profile=fuzz
 
 # In a clone, because each mutant is written into the sources.
 mutants: setup  ## change the capture's rules one by one, and tell which changes no test notices (an hour or two)

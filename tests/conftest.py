@@ -2,7 +2,8 @@
 
 `--full-matrix` runs every fault and a hundred kills against the deployed system, and writes docs/faults.md.
 `--hypothesis-profile=fuzz` draws new random examples, as many as a long run is worth, and prints how to repeat a
-failure: `pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py --hypothesis-profile=fuzz`.
+failure: `pytest tests/unit/test_fuzz.py tests/unit/test_state_machine.py tests/unit/test_erase_interleaved.py
+--hypothesis-profile=fuzz`.
 
 With several processes, what shares a deployment runs in one of them. What waits most begins first, so that others
 compute meanwhile.
@@ -31,6 +32,7 @@ _SHARED = {
 _LONGEST_FIRST = (
     *dict.fromkeys(_SHARED.values()),
     "tests/unit/test_state_machine.py",
+    "tests/unit/test_erase_interleaved.py",
     "tests/unit/test_protocol.py",
     "tests/infra/test_settings.py",
     "tests/infra/test_asset.py",

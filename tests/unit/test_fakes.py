@@ -2,7 +2,8 @@
 
 import contextlib
 import doctest
-from collections.abc import Callable, Iterator
+import gzip
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
@@ -13,6 +14,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from contact_references.aws.ledger import Ledger, value_key
 from contact_references.model.capture import Capture, ContactItem
@@ -27,7 +29,9 @@ from local.in_memory.server import Server
 from local.in_memory.service import ConditionalCheckFailedError, RefusedError
 from local.in_memory.sqs import SQS
 from local.in_memory.usage import INDEX_UNITS, WRITE_UNITS
+from ops.lake_versions import LakeVersions, Searched, Version
 from tests.unit.conftest import ALL_TYPES, CREDENTIALS, INSTANCE_ID, NOON, create_ledger, make_client
+from tests.unit.versioned_s3 import VersionedS3
 
 TABLE = "ledger"
 KEY = ContactKey(INSTANCE_ID, "a")
@@ -414,6 +418,34 @@ def test_a_batch_of_messages_that_the_queue_would_not_take_is_refused(entries: l
 def test_a_message_is_hidden_for_twelve_hours_at_most() -> None:
     with pytest.raises(RefusedError, match="InvalidParameterValue"):
         SQS().change_message_visibility(QueueUrl="queue", ReceiptHandle="r", VisibilityTimeout=43_201)
+
+
+def test_the_bucket_that_keeps_versions_lists_reads_and_deletes_them_as_moto_does() -> None:
+    def work(client: Any) -> list[Any]:
+        lake = LakeVersions(client, "lake")
+
+        def look(versions: Sequence[Version]) -> list[Any]:
+            found = lake.search(versions, lambda content: Searched(rest=content))
+            return [(version.key, searched and searched.rest) for version, searched in found.items()]
+
+        for number, name in enumerate(("01/a", "01/b", "01/a", "02/a", "01/a")):
+            body = gzip.compress(str(number).encode())
+            client.put_object(Bucket="lake", Key=f"captures/completed_date=2026-03-{name}", Body=body)
+        found = lake.find("2026-03-01")
+        before = look(found)
+        lake.delete([found[0], found[-1]])
+        lake.delete([found[0]])
+        left = lake.find("2026-03-01")
+        return [before, [version.is_latest for version in (*found, *left)], look(left), look(found)]
+
+    with mock_aws():
+        moto = make_client("s3")
+        moto.create_bucket(Bucket="lake")
+        moto.put_bucket_versioning(Bucket="lake", VersioningConfiguration={"Status": "Enabled"})
+        done = work(moto)
+    assert work(make_client("s3", answered_by=VersionedS3(lambda: NOON, versions_a_page=2))) == done
+    assert [content for _, content in done[0]] == [b"4", b"2", b"0", b"1"]
+    assert [content for _, content in done[2]] == [b"2", b"0"]
 
 
 def test_an_object_is_put_again_the_same_or_not_at_all() -> None:

@@ -35,7 +35,7 @@ _CALLS = (*CALLS, PUT_ROWS, COMMIT, COMMIT, COMMIT, UPDATE, APPEND, APPEND)
 _FAULTS = (*FAULTS, DIES_BEFORE, DIES_AFTER, ANSWER_LOST, ANSWER_LOST)
 _CONTACT_IDS = ("voice", "voice", "voice", *CONTACTS)
 _VISIBLE_IDS = ("voice", "voice", *VISIBLE)
-_DATED = ("voice", "leg")  # by a real disconnect timestamp
+DATED = ("voice", "leg")  # by a real disconnect timestamp
 IS_FUZZING = settings.get_current_profile_name() == "fuzz"
 _REPORTS = ("event", "event", "missed", "missed", "recheck")
 _CHANGES = ("entered", "entered", "produced", "both", "unknown", "signatures", "unknown to Connect")
@@ -127,7 +127,7 @@ class NothingLost(RuleBasedStateMachine):
         Whom its completion event dates has only one. A recheck is only asked for of one that is captured.
         """
         events = self.events.setdefault(contact_id, [])
-        if kind == "event" and events and (is_repeat or contact_id not in _DATED):
+        if kind == "event" and events and (is_repeat or contact_id not in DATED):
             self.world.post(events[-1])
         elif kind == "event":
             letter = self.world.complete(contact_id, number=len(events), is_analyzed=contact_id == "task")
@@ -196,7 +196,7 @@ class NothingLost(RuleBasedStateMachine):
         kinds = {kind for kind, _ in self.reports[contact_id]}
         facts = CONTACTS[contact_id]
         is_own = not kinds.isdisjoint({"event", "missed"})
-        is_dated = contact_id in _DATED  # else a request says no more than that there is such a contact
+        is_dated = contact_id in DATED  # else a request says no more than that there is such a contact
         expected: dict[str, object] = {"completion_seen": "event" in kinds or ("missed" in kinds and is_dated)}
         if is_own:
             initial = facts.get("initialContactId", contact_id)

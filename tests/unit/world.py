@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from aws_lambda_powertools import Logger
+from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
@@ -308,7 +309,13 @@ def _retry_once(attempts: int, response: Any, caught_exception: object, **_: obj
 def _wires() -> SimpleNamespace:
     """Make the clients once: it takes longer than all that an example does. They ask the world of the moment."""
     wires = SimpleNamespace(world=None)
-    once = Config(retries={"mode": "standard", "total_max_attempts": 1}, request_checksum_calculation="when_required")
+    # Neither a user agent, which the SDK would put together anew for each call, nor a signature is looked at here.
+    once = Config(
+        user_agent="world",
+        signature_version=UNSIGNED,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+    )
     for name in ("connect", "dynamodb", "s3", "sqs"):
         client = make_client(name, once)
         client.meta.events.register(
@@ -327,7 +334,7 @@ class World:
     """
 
     def __init__(self) -> None:
-        wires = _wires()
+        self.wires = wires = _wires()
         wires.world = self
         self.clock = Clock()
         self.connect, self.dynamodb, self.s3, self.sqs = Connect(), DynamoDB(), S3(), SQS()
