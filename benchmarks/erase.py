@@ -46,8 +46,8 @@ _REFERENCES = 6
 _BAR = 2.0
 _NOTE = """\
 Of a day all objects are read, by the erasure and then by the tables function, however few contacts it is about. The
-ledger takes somewhat more than three requests a contact of six references, however few objects the days have: the smaller
-those are, the larger is its part."""
+ledger takes somewhat more than three requests a contact of six references, however few objects the days have: the
+smaller those are, the larger is its part."""
 _OUTPUTS = {
     "TableName": "ledger",
     "BucketName": "lake",
