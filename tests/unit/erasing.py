@@ -131,7 +131,8 @@ class ErasingWorld(World):
             self._observe_tombstone(parameters["Item"]["pk"]["S"].partition("#")[2])
         elif operation == PUT_ROWS:
             requests = [each for of in parameters["RequestItems"].values() for each in of]
-            names = {each["DeleteRequest"]["Key"]["pk"]["S"].partition("#")[2] for each in requests}
+            keys = [(each.get("DeleteRequest") or {"Key": each["PutRequest"]["Item"]})["Key"] for each in requests]
+            names = {key["pk"]["S"].partition("#")[2] for key in keys if key["pk"]["S"] != "ERASURES"}
             if not names <= self.erased:
                 self.problems.append("the erasure deletes rows of others")
         elif operation == UPDATE:
