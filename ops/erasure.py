@@ -121,7 +121,8 @@ def find_contacts(deployment: Deployment, contact_ids: Iterable[str], *, instanc
     if missing := [key.contact_id for key in keys if key.contact_id not in of_ids]:
         others = f" and {len(set(missing)) - 1} others" if len(set(missing)) > 1 else ""
         raise OpsError(
-            f"the ledger does not have contact {missing[0]}{others}: check the ids, and --instance. Nothing was changed"
+            f"the ledger does not have contact {missing[0]}{others}: check the ids, and --instance. If the ledger lost "
+            "it, `capture` brings it back, or --value finds it in the lake. Nothing was changed"
         )
     damaged = [key for key, item in items.items() if isinstance(item, PermanentError)]
     dates = _find_dates(deployment, damaged) if damaged else {}

@@ -396,6 +396,8 @@ class LedgerCopy:
     def _copy_contact(self, item: Attributes, held: str | None) -> _Copied:
         capture_id = item.get("capture_id", {}).get("S", "")
         if held not in {None, capture_id}:
+            if not held:  # erased: what a copy that was killed had put by then is no longer to be there
+                self._delete(self._find_rows(self._ledger, item["pk"]["S"], capture_id, only_keys=True))
             return _Copied("kept")
         count = int(item.get("reference_count", {}).get("N", 0))
         pk = item["pk"]["S"]
@@ -408,7 +410,7 @@ class LedgerCopy:
         # What took its place in between, an erasure perhaps, did not know of these rows.
         now = self._put_if_absent(item) if held is None else self._find_held([item]).get(pk, "")
         if now not in {None, capture_id}:
-            self._write([{"DeleteRequest": {"Key": {"pk": row["pk"], "sk": row["sk"]}}} for row in rows])
+            self._delete(rows)
             return _Copied("kept")
         missing = len(there) + len(rows) < count
         damaged = Damaged(ContactKey(*pk.split("#", 1)), "DamagedContact") if missing else None
@@ -462,6 +464,9 @@ class LedgerCopy:
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
+
+    def _delete(self, rows: Iterable[Attributes]) -> None:
+        self._write([{"DeleteRequest": {"Key": {"pk": row["pk"], "sk": row["sk"]}}} for row in rows])
 
     def _write(self, requests: Sequence[Any]) -> None:
         if write_items(self._client, self._ledger, requests):

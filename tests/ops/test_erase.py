@@ -300,6 +300,19 @@ def test_a_damaged_contact_is_found_in_the_lake_though_its_item_does_not_say_its
     assert SECRET not in world.everything()
 
 
+def test_a_damaged_contact_is_erased_with_the_others_though_its_item_spoils_its_day(world: ErasureWorld) -> None:
+    world.have("a", EMAIL)
+    world.have("b", EMAIL, at=DAY + timedelta(days=1))
+    world.dynamodb.update_item(
+        TableName="ledger",
+        Key={"pk": {"S": pk_of("b")}, "sk": {"S": "CONTACT"}},
+        UpdateExpression="SET completed_at = :nonsense",
+        ExpressionAttributeValues={":nonsense": {"S": "yesterday"}},
+    )
+    assert world.erase("a", "b").is_complete
+    assert SECRET not in world.everything()
+
+
 def test_a_table_that_another_erasure_deletes_after_it_was_listed_ends_nothing(
     world: ErasureWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

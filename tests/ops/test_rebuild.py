@@ -869,6 +869,17 @@ def test_rows_of_another_capture_never_come_back(restored: World) -> None:
     assert world.items() == before
 
 
+def test_rows_that_a_killed_copy_put_of_a_contact_that_was_erased_meanwhile_go(restored: World) -> None:
+    world = restored
+    captured = world.commit("erased", URL, NOTE, table="restored")
+    world.put("ledger", pk=pk_of("erased"), sk="CONTACT", erased_at="now")
+    before = world.items()
+    world.ledger.put_rows({captured.capture_id: world.ledger.make_rows(captured)[:1]})
+
+    assert copy(world) == {"kept": 1}
+    assert world.items() == before
+
+
 def test_rows_that_no_capture_counted_stay_behind(restored: World) -> None:
     world = restored
     world.commit("a", URL, table="restored")

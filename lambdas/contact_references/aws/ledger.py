@@ -220,9 +220,9 @@ class Ledger:
     ) -> Tombstone:
         """Put a tombstone in the place of the contact's item, whatever that says; return it, or that of before.
 
-        If the item still is the one that was `seen`, nothing is read. Where the item says no completion,
-        `completed_date` is what else is known of it. Rows are left: a capture that is about to be refused may be
-        putting its own. Raises RetriableError if others keep writing the item.
+        If the item still is the one that was `seen`, nothing is read. Where the item says no completion, or none that
+        can be read, `completed_date` is what else is known of it. Rows are left: a capture that is about to be refused
+        may be putting its own. Raises RetriableError if others keep writing the item.
         """
         item_keys = [_item_key(key, _CONTACT)]
         over: Mapping[str, Any] | None = self._contact_attributes(seen) if seen else None
@@ -380,13 +380,11 @@ def _read_tombstone(item: Mapping[str, Any]) -> Tombstone:
 
 
 def _read_date(item: Mapping[str, Any]) -> str | None:
-    """Return the date at which lake and tables have the contact; raises PermanentError if the item spoils it."""
-    if "completed_at" not in item:
-        return None
+    """Return the date at which lake and tables have the contact, if the item says one that can be read."""
     try:
         return format_time(parse_iso(item["completed_at"]))[:10]
-    except (TypeError, ValueError):
-        raise PermanentError("DamagedItem", "the contact's item in the ledger has no readable completed_at") from None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _read_item(item: Mapping[str, Any]) -> FoundItem:
