@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -48,6 +48,13 @@ class CapturedContact:
     def references(self) -> tuple[Reference, ...]:
         """The references, in the order in which they are numbered from 1."""
         return self.capture.references
+
+
+class Value(NamedTuple):
+    """What references have: a type of them, and a value in the spelling by which values are compared."""
+
+    reference_type: str
+    canonical_value: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,17 @@ def find_contact(deployment: Deployment, contact_id: str, *, instance: str | Non
     return found[0]
 
 
+def read_value(reference_type: str, value: str) -> Value:
+    """Return a value as references are compared by it; raises OpsError if there is no such type, or no value."""
+    reference_type = reference_type.strip().upper()
+    if reference_type not in KNOWN_TYPES:
+        raise OpsError(f"there is no such type of references; there are {', '.join(KNOWN_TYPES)}")
+    canonical_value = normalize_value(reference_type, value).canonical_value
+    if not canonical_value:
+        raise OpsError("the value is empty: give the value that the references have")
+    return Value(reference_type, canonical_value)
+
+
 def find_value(
     deployment: Deployment,
     reference_type: str,
@@ -119,18 +137,13 @@ def find_value(
         OpsError: there is no such type, the value is empty, or `after` is not from an answer for this value.
         CaptureError: the ledger cannot be read.
     """
-    reference_type = reference_type.strip().upper()
-    if reference_type not in KNOWN_TYPES:
-        raise OpsError(f"there is no such type of references; there are {', '.join(KNOWN_TYPES)}")
-    canonical_value = normalize_value(reference_type, value).canonical_value
-    if not canonical_value:
-        raise OpsError("the value is empty: give the value that the references have")
-    following = _read_place(after, value_key(reference_type, canonical_value)) if after is not None else None
+    sought = read_value(reference_type, value)
+    following = _read_place(after, value_key(*sought)) if after is not None else None
     reader = Reader(Ledger(deployment.clients.dynamodb, deployment.output("TableName")))
     found: list[Match] = []
     while limit is None or len(found) < limit:
         size = _MOST_PER_PAGE if limit is None else min(_MOST_PER_PAGE, limit - len(found))
-        page = reader.contacts_with(reference_type, value, limit=size, after=following)
+        page = reader.contacts_with(sought.reference_type, value, limit=size, after=following)
         found += page.matches
         following = page.following
         on_progress(len(found))

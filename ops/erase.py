@@ -16,8 +16,9 @@ from contact_references.model.contact import ContactKey
 from contact_references.model.timestamps import format_time
 from ops.activity import read_settings
 from ops.console import JsonOption, make_console, make_progress, make_visible, print_json
+from ops.contacts import read_value
 from ops.deployment import Deployment, deployment_of
-from ops.erasure import Erased, Erasure, Target, find_contacts, find_contacts_with, read_value
+from ops.erasure import Erased, Erasure, Target, find_contacts, find_contacts_with
 from ops.holdings import Holding, find_holdings
 
 _NAMED_CONTACTS = 20

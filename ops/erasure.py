@@ -21,21 +21,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-import duckdb
-
 from contact_references.aws.day_folders import CONTACTS, LAKE, REFERENCES, DayFolders
 from contact_references.aws.days import Days
 from contact_references.aws.ledger import FoundItem, Ledger
 from contact_references.model.capture import ContactItem, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import PermanentError, RetriableError
-from contact_references.model.reference import KNOWN_TYPES, normalize_value
 from contact_references.model.timestamps import format_time
 from ops.activity import read_settings
+from ops.contacts import Value
 from ops.dead_letters import delete_letters
 from ops.deployment import Deployment
 from ops.errors import OpsError
-from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Searched, Value, Version
+from ops.lake_versions import LakeVersions, RecordsOfContacts, RecordsWithValue, Searched, Version
 from ops.lease import TablesLease
 from ops.rebuild import write_tables
 from ops.rights import check_rights
@@ -138,17 +136,6 @@ def _find_dates(deployment: Deployment, keys: Sequence[ContactKey]) -> dict[Cont
             for key in filter(None, searched.found if searched else ()):
                 dates.setdefault(key, set()).add(date)
     return dates
-
-
-def read_value(reference_type: str, value: str) -> Value:
-    """Return a value as references are compared by it; raises OpsError if there is no such type, or no value."""
-    reference_type = reference_type.strip().upper()
-    if reference_type not in KNOWN_TYPES:
-        raise OpsError(f"there is no such type of references; there are {', '.join(KNOWN_TYPES)}")
-    canonical_value = normalize_value(reference_type, value).canonical_value
-    if not canonical_value:
-        raise OpsError("the value is empty: give the value that the references have")
-    return Value(reference_type, canonical_value)
 
 
 def find_contacts_with(
@@ -432,6 +419,8 @@ class Erasure:
 
 
 def _count_in_table(file: Path, keys: Sequence[ContactKey], value: Value | None) -> int:
+    import duckdb  # noqa: PLC0415 - a tenth of a second, which no other command is to wait for
+
     question = (
         "SELECT count(*) FROM read_parquet($file) WHERE instance_id || '#' || contact_id IN (SELECT unnest($keys))"
     )

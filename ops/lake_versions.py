@@ -15,6 +15,7 @@ from contact_references.aws.day_folders import LAKE
 from contact_references.aws.sdk_errors import translated_errors
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import CaptureError, PermanentError, RetriableError
+from ops.contacts import Value
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,13 +34,6 @@ class Version(NamedTuple):
     put_at: datetime
     is_latest: bool
     is_marker: bool
-
-
-class Value(NamedTuple):
-    """What references have: a type of them, and a value in the spelling by which values are compared."""
-
-    reference_type: str
-    canonical_value: str
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from contact_references.model.capture import Capture, Tombstone
 from contact_references.model.contact import ContactKey
 from contact_references.model.errors import RetriableError
 from ops import dead_letters, erasure
+from ops.contacts import read_value
 from ops.deployment import Deployment, Messages
 from ops.erase import register
-from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with, read_value
+from ops.erasure import Erased, Erasure, find_contacts, find_contacts_with
 from ops.errors import OpsError
 from ops.lake_versions import LakeVersions, Version
 from tests.ops.test_rebuild import DAY, TablesFunction, World, append, pk_of
